@@ -1,0 +1,78 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+]
+
+/// One Swift module and its unit tests; `uses` is the module's row in the table of docs/ARCHITECTURE.md.
+func module(_ name: String, uses: [Target.Dependency] = [], tested: Bool = true) -> [Target] {
+    let target = Target.target(name: name, dependencies: uses, swiftSettings: settings)
+    guard tested else { return [target] }
+    let tests = Target.testTarget(
+        name: "\(name)Tests",
+        dependencies: [.byName(name: name)] + uses,
+        swiftSettings: settings)
+    return [target, tests]
+}
+
+/// Headers of a C library from the system, with inline functions for what Swift cannot import.
+func cLibrary(_ name: String, pkgConfig: String? = nil, apt: String? = nil) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: apt.map { [.apt([$0])] })
+}
+
+let http = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+var targets: [Target] = [
+    cLibrary("CLinux"),
+    cLibrary("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
+    cLibrary("CHiredis", pkgConfig: "hiredis", apt: "libhiredis-dev"),
+    cLibrary("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    cLibrary("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
+    cLibrary("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
+    cLibrary("CArgon2", pkgConfig: "libargon2", apt: "libargon2-dev"),
+    .executableTarget(
+        name: "Gateway",
+        dependencies: [
+            "AuthGateway", "GatewayConfig", "IdentityModel", "IdentityService", "Passwords", "Telemetry", arguments,
+        ],
+        swiftSettings: settings),
+]
+targets += module("HTTPModel", uses: [http])
+targets += module("IdentityModel")
+targets += module("Telemetry", uses: [logging])
+targets += module("EventLoop", uses: ["CLinux"])
+targets += module("JOSE", uses: ["COpenSSL"])
+targets += module("Passwords", uses: ["CArgon2", "COpenSSL"])
+targets += module("GatewayConfig", uses: ["CYAML", "IdentityModel"])
+targets += module("Policy", uses: ["IdentityModel"])
+targets += module("Storage", uses: ["CSQLite", "IdentityModel"])
+targets += module("Outbound", uses: ["CCurl", "HTTPModel", "Telemetry"])
+targets += module("Redis", uses: ["CHiredis", "EventLoop"])
+targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"])
+targets += module("ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry"])
+targets += module(
+    "IdentityService",
+    uses: ["HTTPModel", "IdentityModel", "JOSE", "Passwords", "Policy", "Storage", "Telemetry", http, logging])
+targets += module(
+    "AuthGateway",
+    uses: [
+        "COpenSSL", "EventLoop", "GatewayConfig", "HTTPModel", "IdentityModel", "IdentityService", "JOSE", "Outbound",
+        "Passwords", "Policy", "ProxyCore", "RateLimit", "Redis", "Storage", "Telemetry", http, logging,
+    ])
+
+let package = Package(
+    name: "auth-gateway",
+    products: [.executable(name: "auth-gateway", targets: ["Gateway"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    ],
+    targets: targets)
