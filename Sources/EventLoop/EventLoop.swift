@@ -1,0 +1,201 @@
+internal import CLinux
+internal import Glibc
+
+/// One thread, one epoll: readiness, deadlines, wake-ups.
+///
+/// Everything but `mailbox` belongs to the thread that calls `run`. Descriptors are registered once for their life,
+/// edge-triggered in both directions; closing a descriptor ends its interest, `end` ends the registration.
+@safe public final class EventLoop {
+    /// How other threads reach this loop.
+    public let mailbox: Mailbox
+    /// Read once for each turn of the loop.
+    public private(set) var now: MonotonicInstant
+
+    private let epoll: Descriptor
+    private var slots: [Slot] = []
+    private var freeSlots: [UInt32] = []
+    private var wheel: TimerWheel
+    private var dueTimers: [UInt64] = []
+    private var turnEndActions: [() -> Void] = []
+    private var unfinished: [Registration] = []
+    private var isStopping = false
+    private let events: UnsafeMutableBufferPointer<epoll_event>
+
+    private struct Slot {
+        var handler: (any EventHandler)?
+        var generation: UInt32
+        /// Zero: none.
+        var deadline: UInt64 = 0
+        /// The tick of the entry in the wheel that counts; zero: none.
+        var scheduledTick: UInt64 = 0
+    }
+
+    /// Opens the epoll instance and the mailbox.
+    public init() throws(SystemError) {
+        let number = epoll_create1(clinux_epoll_cloexec())
+        guard number >= 0 else { throw SystemError("epoll_create1") }
+        epoll = Descriptor(adopting: number)
+        mailbox = try Mailbox()
+        now = .current()
+        wheel = TimerWheel(now: now)
+        // Freed in deinit; only `run` touches it.
+        unsafe events = .allocate(capacity: EventLoop.eventsPerTurn)
+        slots.reserveCapacity(1024)
+        try addInterest(mailbox.wakeUp.number, bits: EventLoop.mailboxBits)
+    }
+
+    deinit { unsafe events.deallocate() }
+
+    // MARK: Registrations
+
+    /// Registers a handler for the life of a descriptor, which stays the caller's; edge-triggered, both directions.
+    public func register(_ descriptor: CInt, handler: any EventHandler) throws(SystemError) -> Registration {
+        let registration = register(handler: handler)
+        do throws(SystemError) {
+            try addInterest(descriptor, bits: registration.bits)
+        } catch {
+            end(registration)
+            throw error
+        }
+        return registration
+    }
+
+    /// Registers a handler for deadlines alone.
+    public func register(handler: any EventHandler) -> Registration {
+        if let index = freeSlots.popLast() {
+            slots[Int(index)].handler = handler
+            return Registration(index: index, generation: slots[Int(index)].generation)
+        }
+        slots.append(Slot(handler: handler, generation: 1))
+        return Registration(index: UInt32(slots.count - 1), generation: 1)
+    }
+
+    /// Ends a registration: events and deadlines that are still under way for it are dropped.
+    public func end(_ registration: Registration) {
+        guard isLive(registration) else { return }
+        let index = Int(registration.index)
+        slots[index].handler = nil
+        slots[index].generation &+= 1
+        slots[index].deadline = 0
+        slots[index].scheduledTick = 0
+        freeSlots.append(registration.index)
+    }
+
+    /// The handler, unless the registration has ended.
+    public func handler(of registration: Registration) -> (any EventHandler)? {
+        isLive(registration) ? slots[Int(registration.index)].handler : nil
+    }
+
+    /// Sets or moves the one deadline of a registration. Moving it later costs one store.
+    public func setDeadline(_ deadline: MonotonicInstant, for registration: Registration) {
+        guard isLive(registration) else { return }
+        let index = Int(registration.index)
+        slots[index].deadline = deadline.nanoseconds
+        let scheduled = slots[index].scheduledTick
+        let tick = TimerWheel.tick(of: deadline)
+        if scheduled == 0 || tick < scheduled {
+            slots[index].scheduledTick = wheel.insert(registration.bits, at: tick)
+        }
+    }
+
+    /// Takes the deadline away.
+    public func clearDeadline(for registration: Registration) {
+        guard isLive(registration) else { return }
+        slots[Int(registration.index)].deadline = 0
+    }
+
+    /// Runs once, when the handlers of this turn have been called: the place to flush what they gathered.
+    public func atEndOfTurn(_ action: @escaping () -> Void) { turnEndActions.append(action) }
+
+    /// Calls the handler again in the next turn, as if its descriptor had become ready: for one that stopped before
+    /// its descriptor would block, so that others have their turn.
+    public func callAgain(_ registration: Registration) { unfinished.append(registration) }
+
+    // MARK: Running
+
+    /// Serves events on the calling thread until `stop`.
+    public func run() {
+        while !isStopping { runTurn() }
+    }
+
+    /// Makes `run` return after this turn; from other threads: by a job in the mailbox.
+    public func stop() { isStopping = true }
+
+    private func runTurn() {
+        var timeout: CInt = -1
+        if !unfinished.isEmpty {
+            timeout = 0
+        } else if let nanoseconds = wheel.nanosecondsUntilNext(now: .current()) {
+            timeout = CInt(min(nanoseconds / 1_000_000 + 1, 60_000))
+        }
+        let count = unsafe Int(
+            epoll_wait(epoll.number, events.baseAddress, CInt(EventLoop.eventsPerTurn), timeout))
+        now = .current()
+        let again = unfinished
+        if !again.isEmpty { unfinished = [] }
+        if count > 0 { dispatch(count) }
+        for registration in again { handler(of: registration)?.ready([.readable, .writable]) }
+        fireDeadlines()
+        while !turnEndActions.isEmpty {
+            let actions = turnEndActions
+            turnEndActions.removeAll(keepingCapacity: true)
+            for action in actions { action() }
+        }
+    }
+
+    private func dispatch(_ count: Int) {
+        for position in 0..<count {
+            // Within the capacity: epoll_wait was given it as its bound.
+            let event = unsafe events[position]
+            let bits = unsafe event.data.u64
+            if bits == EventLoop.mailboxBits {
+                for job in mailbox.takeAll() { job(self) }
+                continue
+            }
+            guard let handler = handler(of: Registration(bits: bits)) else { continue }
+            handler.ready(Readiness(rawValue: unsafe event.events))
+        }
+    }
+
+    private func fireDeadlines() {
+        wheel.takeDue(now: now, into: &dueTimers)
+        guard !dueTimers.isEmpty else { return }
+        for bits in dueTimers {
+            let registration = Registration(bits: bits)
+            guard isLive(registration) else { continue }
+            let index = Int(registration.index)
+            let tick = slots[index].scheduledTick
+            // An entry that an earlier one replaced: the later visit is not its own.
+            guard tick != 0, tick <= now.nanoseconds >> TimerWheel.tickShift else { continue }
+            slots[index].scheduledTick = 0
+            let deadline = slots[index].deadline
+            if deadline == 0 { continue }
+            if deadline > now.nanoseconds {
+                let tick = TimerWheel.tick(of: MonotonicInstant(nanoseconds: deadline))
+                slots[index].scheduledTick = wheel.insert(bits, at: tick)
+                continue
+            }
+            slots[index].deadline = 0
+            slots[index].handler?.deadlinePassed()
+        }
+        dueTimers.removeAll(keepingCapacity: dueTimers.count <= 4096)
+    }
+
+    private func isLive(_ registration: Registration) -> Bool {
+        let index = Int(registration.index)
+        return index < slots.count && slots[index].generation == registration.generation
+            && slots[index].handler != nil
+    }
+
+    private func addInterest(_ descriptor: CInt, bits: UInt64) throws(SystemError) {
+        var event = unsafe epoll_event()
+        unsafe event.events = clinux_epoll_interest()
+        unsafe event.data = epoll_data_t(u64: bits)
+        guard unsafe epoll_ctl(epoll.number, EPOLL_CTL_ADD, descriptor, &event) == 0 else {
+            throw SystemError("epoll_ctl")
+        }
+    }
+
+    private static let eventsPerTurn = 512
+    private static let mailboxBits = UInt64.max
+}

@@ -1,0 +1,180 @@
+internal import Glibc
+
+/// Bytes waiting to be parsed or sent: a growing region of raw memory with one owner.
+///
+/// `bytes` is what was appended and not yet consumed. Growth doubles; nothing shrinks before `release`.
+@safe public struct ByteBuffer: ~Copyable {
+    // Owned: allocated here, freed in deinit or handed over whole; nil exactly when capacity is 0.
+    private var base: UnsafeMutableRawPointer?
+    private var capacity: Int
+    private var start = 0
+    private var end = 0
+
+    /// An empty buffer; without a capacity it owns no memory until the first append.
+    public init(capacity: Int = 0) {
+        self.capacity = capacity
+        unsafe base = capacity > 0 ? malloc(capacity) : nil
+    }
+
+    deinit { unsafe free(base) }
+
+    /// Bytes held.
+    @inline(__always) public var count: Int { end - start }
+    /// Whether no byte is held.
+    @inline(__always) public var isEmpty: Bool { start == end }
+
+    /// The bytes held, valid until the next change.
+    public var bytes: Span<UInt8> {
+        @_lifetime(borrow self)
+        get {
+            // Within base..<base+capacity, initialised by the appends.
+            let pointer = unsafe UnsafeRawBufferPointer(start: base, count: end)
+            let region = unsafe UnsafeRawBufferPointer(rebasing: pointer[start..<end])
+            let span = unsafe Span<UInt8>(_unsafeBytes: region)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+
+    /// Drops bytes from the front.
+    public mutating func consume(_ byteCount: Int) {
+        precondition(byteCount >= 0 && byteCount <= count)
+        start += byteCount
+        if start == end {
+            start = 0
+            end = 0
+        }
+    }
+
+    /// Drops everything, keeps the memory.
+    public mutating func removeAll() {
+        start = 0
+        end = 0
+    }
+
+    /// Drops everything and gives the memory back.
+    public mutating func release() {
+        unsafe free(base)
+        unsafe base = nil
+        capacity = 0
+        start = 0
+        end = 0
+    }
+
+    /// Moves the contents and the memory out, leaving an empty buffer.
+    public mutating func take() -> ByteBuffer {
+        var other = ByteBuffer()
+        swap(&self, &other)
+        return other
+    }
+
+    /// Makes room for `byteCount` more bytes behind the last one.
+    public mutating func reserve(_ byteCount: Int) {
+        guard capacity - end < byteCount else { return }
+        let held = count
+        if start > 0, capacity - held >= byteCount, held <= start {
+            // Both ranges lie within the region and do not overlap, since held <= start.
+            if let base = unsafe base { unsafe memcpy(base, base + start, held) }
+        } else {
+            let grown = max(capacity * 2, held + byteCount, 512)
+            let region = unsafe malloc(grown)
+            if let base = unsafe base, let region = unsafe region { unsafe memcpy(region, base + start, held) }
+            unsafe free(base)
+            unsafe base = region
+            capacity = grown
+        }
+        start = 0
+        end = held
+    }
+
+    /// Lets `fill` write into the free space, at least `minimum` bytes of it; it returns how many it wrote.
+    /// A negative result is passed on and appends nothing.
+    public mutating func fillFreeSpace(
+        minimum: Int, maximum: Int = .max, _ fill: (UnsafeMutableRawBufferPointer) -> Int
+    ) -> Int {
+        reserve(minimum)
+        let room = min(capacity - end, maximum)
+        // The region behind `end` is ours and at least `minimum` long.
+        let region = unsafe UnsafeMutableRawBufferPointer(start: base.map { unsafe $0 + end }, count: room)
+        let written = unsafe fill(region)
+        if written > 0 { end += min(written, room) }
+        return written
+    }
+
+    // MARK: Appending
+
+    /// Appends a copy of the bytes.
+    public mutating func append(_ bytes: Span<UInt8>) {
+        let byteCount = bytes.count
+        guard byteCount > 0 else { return }
+        reserve(byteCount)
+        unsafe bytes.withUnsafeBufferPointer { source in
+            // reserve made room for byteCount; the source is another region, since self is borrowed exclusively.
+            if let base = unsafe base, let from = unsafe source.baseAddress { unsafe memcpy(base + end, from, byteCount) }
+        }
+        end += byteCount
+    }
+
+    /// Appends part of the bytes.
+    @inline(__always) public mutating func append(_ bytes: Span<UInt8>, _ range: Range<Int>) {
+        append(bytes.extracting(range))
+    }
+
+    /// Appends a literal.
+    public mutating func append(_ text: StaticString) {
+        let byteCount = text.utf8CodeUnitCount
+        reserve(byteCount)
+        // A literal's bytes live as long as the program.
+        if let base = unsafe base { unsafe memcpy(base + end, text.utf8Start, byteCount) }
+        end += byteCount
+    }
+
+    /// Appends a string's UTF-8.
+    public mutating func append(_ text: String) {
+        var text = text
+        unsafe text.withUTF8 { utf8 in unsafe append(utf8.span) }
+    }
+
+    /// Appends an array.
+    public mutating func append(_ bytes: [UInt8]) { append(bytes.span) }
+
+    /// Appends one byte.
+    @inline(__always) public mutating func append(_ byte: UInt8) {
+        reserve(1)
+        // reserve made room for it.
+        unsafe base?.storeBytes(of: byte, toByteOffset: end, as: UInt8.self)
+        end += 1
+    }
+
+    /// Appends a number in decimal.
+    public mutating func append(decimal number: UInt64) {
+        if number < 10 {
+            append(UInt8(ascii: "0") + UInt8(number))
+            return
+        }
+        var digits = 1
+        var rest = number / 10
+        while rest > 0 {
+            digits += 1
+            rest /= 10
+        }
+        reserve(digits)
+        rest = number
+        for position in stride(from: digits - 1, through: 0, by: -1) {
+            // Within the reserved digits.
+            unsafe base?.storeBytes(
+                of: UInt8(ascii: "0") + UInt8(rest % 10), toByteOffset: end + position, as: UInt8.self)
+            rest /= 10
+        }
+        end += digits
+    }
+
+    /// Appends a number in lower-case hexadecimal, without leading zeros.
+    public mutating func append(hex number: UInt64) {
+        var shift = number == 0 ? 0 : (63 - number.leadingZeroBitCount) & ~3
+        while shift >= 0 {
+            let digit = UInt8((number >> UInt64(shift)) & 15)
+            append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+            shift -= 4
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import Glibc
+import Synchronization
+import Testing
+
+@testable import EventLoop
+
+/// Records what a loop called, and ends the loop after a number of calls.
+private final class Recorder: EventHandler {
+    var readiness: [Readiness] = []
+    var deadlines: [MonotonicInstant] = []
+    let loop: EventLoop
+    let stopAfter: Int
+
+    init(_ loop: EventLoop, stopAfter: Int) {
+        self.loop = loop
+        self.stopAfter = stopAfter
+    }
+
+    func ready(_ readiness: Readiness) {
+        self.readiness.append(readiness)
+        stopWhenDone()
+    }
+
+    func deadlinePassed() {
+        deadlines.append(loop.now)
+        stopWhenDone()
+    }
+
+    private func stopWhenDone() {
+        if readiness.count + deadlines.count >= stopAfter { loop.stop() }
+    }
+}
+
+@Suite struct EventLoopTests {
+    @Test func `tells a handler that its descriptor is readable`() throws {
+        let loop = try EventLoop()
+        var ends: [CInt] = [0, 0]
+        #expect(unsafe pipe(&ends) == 0)
+        let reader = Descriptor(adopting: ends[0])
+        let writer = Descriptor(adopting: ends[1])
+        let recorder = Recorder(loop, stopAfter: 1)
+        _ = try loop.register(reader.number, handler: recorder)
+        var byte: UInt8 = 1
+        #expect(unsafe write(writer.number, &byte, 1) == 1)
+        loop.run()
+        #expect(recorder.readiness.first?.contains(.readable) == true)
+    }
+
+    @Test func `a deadline is met, and never early`() throws {
+        let loop = try EventLoop()
+        let recorder = Recorder(loop, stopAfter: 1)
+        let registration = loop.register(handler: recorder)
+        let deadline = MonotonicInstant.current().advanced(byNanoseconds: 30_000_000)
+        loop.setDeadline(deadline, for: registration)
+        loop.run()
+        #expect(recorder.deadlines.count == 1)
+        #expect(try #require(recorder.deadlines.first) >= deadline)
+    }
+
+    @Test func `a deadline that is moved later fires once, at its last place`() throws {
+        let loop = try EventLoop()
+        let recorder = Recorder(loop, stopAfter: 1)
+        let registration = loop.register(handler: recorder)
+        let start = MonotonicInstant.current()
+        for step in 1...5 {
+            loop.setDeadline(start.advanced(byNanoseconds: UInt64(step) * 20_000_000), for: registration)
+        }
+        loop.run()
+        #expect(recorder.deadlines.count == 1)
+        #expect(try #require(recorder.deadlines.first) >= start.advanced(byNanoseconds: 100_000_000))
+    }
+
+    @Test func `a deadline that is moved earlier is met at the earlier time`() throws {
+        let loop = try EventLoop()
+        let recorder = Recorder(loop, stopAfter: 1)
+        let registration = loop.register(handler: recorder)
+        let start = MonotonicInstant.current()
+        loop.setDeadline(start.advanced(byNanoseconds: 600_000_000_000), for: registration)
+        loop.setDeadline(start.advanced(byNanoseconds: 20_000_000), for: registration)
+        loop.run()
+        #expect(recorder.deadlines.count == 1)
+    }
+
+    @Test func `an ended registration hears nothing, and its place serves another`() throws {
+        let loop = try EventLoop()
+        let ended = Recorder(loop, stopAfter: 1)
+        let live = Recorder(loop, stopAfter: 1)
+        let first = loop.register(handler: ended)
+        loop.setDeadline(MonotonicInstant.current().advanced(byNanoseconds: 1_000_000), for: first)
+        loop.end(first)
+        let second = loop.register(handler: live)
+        #expect(first != second)
+        #expect(loop.handler(of: first) == nil)
+        loop.setDeadline(MonotonicInstant.current().advanced(byNanoseconds: 40_000_000), for: second)
+        loop.run()
+        #expect(ended.deadlines.isEmpty)
+        #expect(live.deadlines.count == 1)
+    }
+
+    @Test func `jobs from other threads run on the loop in order`() throws {
+        let loop = try EventLoop()
+        let mailbox = loop.mailbox
+        let seen = Mutex<[Int]>([])
+        let counter = SeenBox(seen: seen)
+        let thread = try LoopThread(name: "poster") {
+            for number in 0..<1000 { mailbox.post { _ in counter.append(number) } }
+            mailbox.post { loop in loop.stop() }
+        }
+        loop.run()
+        thread.join()
+        #expect(counter.values == Array(0..<1000))
+    }
+
+    @Test func `actions at the end of a turn run after its handlers, those they add too`() throws {
+        let loop = try EventLoop()
+        var order: [String] = []
+        loop.atEndOfTurn {
+            order.append("first")
+            loop.atEndOfTurn {
+                order.append("added")
+                loop.stop()
+            }
+        }
+        loop.mailbox.post { _ in }
+        loop.run()
+        #expect(order == ["first", "added"])
+    }
+}
+
+private final class SeenBox: Sendable {
+    private let seen: Mutex<[Int]>
+    init(seen: consuming Mutex<[Int]>) { self.seen = seen }
+    func append(_ number: Int) { seen.withLock { $0.append(number) } }
+    var values: [Int] { seen.withLock { $0 } }
+}
+
+@Suite struct TimerWheelTests {
+    @Test(arguments: [1, 16, 17, 1000, 4095 * 17, 4096 * 17, 5000 * 17, 200_000] as [UInt64])
+    func `an entry comes due at its tick and not before`(milliseconds: UInt64) {
+        var wheel = TimerWheel(now: MonotonicInstant(nanoseconds: 0))
+        let deadline = MonotonicInstant(nanoseconds: milliseconds * 1_000_000)
+        let wanted = TimerWheel.tick(of: deadline)
+        var placed = wheel.insert(7, at: wanted)
+        var tick: UInt64 = 0
+        while true {
+            var due: [UInt64] = []
+            wheel.takeDue(now: MonotonicInstant(nanoseconds: tick << TimerWheel.tickShift), into: &due)
+            if due == [7] {
+                #expect(tick == placed)
+                if placed == wanted { break }
+                placed = wheel.insert(7, at: wanted)
+            }
+            tick += 1
+            #expect(tick <= wanted + 1)
+            if tick > wanted + 1 { return }
+        }
+        #expect(tick << TimerWheel.tickShift >= deadline.nanoseconds)
+    }
+
+    @Test func `a clock that jumps far ahead still yields every entry`() {
+        var wheel = TimerWheel(now: MonotonicInstant(nanoseconds: 0))
+        for entry in 0..<100 as Range<UInt64> { _ = wheel.insert(entry, at: entry * 30) }
+        var due: [UInt64] = []
+        wheel.takeDue(now: MonotonicInstant(nanoseconds: 1 << 50), into: &due)
+        #expect(due.sorted() == Array(0..<100))
+    }
+}
