@@ -10,12 +10,14 @@ let settings: [SwiftSetting] = [
 ]
 
 /// One Swift module and its unit tests; `uses` is the module's row in the table of docs/ARCHITECTURE.md.
-func module(_ name: String, uses: [Target.Dependency] = [], tested: Bool = true) -> [Target] {
+func module(
+    _ name: String, uses: [Target.Dependency] = [], tested: Bool = true, testsUse: [Target.Dependency] = []
+) -> [Target] {
     let target = Target.target(name: name, dependencies: uses, swiftSettings: settings)
     guard tested else { return [target] }
     let tests = Target.testTarget(
         name: "\(name)Tests",
-        dependencies: [.byName(name: name)] + uses,
+        dependencies: [.byName(name: name)] + uses + testsUse,
         swiftSettings: settings)
     return [target, tests]
 }
@@ -54,8 +56,12 @@ targets += module("GatewayConfig", uses: ["CYAML", "IdentityModel"])
 targets += module("Policy", uses: ["IdentityModel"])
 targets += module("Storage", uses: ["CSQLite", "IdentityModel"])
 targets += module("Outbound", uses: ["CCurl", "HTTPModel", "Telemetry"])
-targets += module("Redis", uses: ["CHiredis", "EventLoop"])
-targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"])
+targets += module("Redis", uses: ["CHiredis", "EventLoop"], testsUse: ["RedisTestSupport"])
+targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"], testsUse: ["RedisTestSupport"])
+targets.append(
+    .target(
+        name: "RedisTestSupport", dependencies: ["CLinux", "EventLoop", "Redis"], path: "Tests/RedisTestSupport",
+        swiftSettings: settings))
 targets += module("ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry"])
 targets += module(
     "IdentityService",

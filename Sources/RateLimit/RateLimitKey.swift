@@ -16,14 +16,16 @@ public struct RateLimitKey: Hashable, Sendable {
         case account = 4
     }
 
-    /// The hash as 32 hexadecimal digits.
-    public var hexDigits: [UInt8] {
-        [high, low].flatMap { word in
-            (0..<16).map { position in
-                let digit = UInt8(truncatingIfNeeded: word >> (60 - 4 * UInt64(position))) & 15
-                return digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
-            }
-        }
+    /// Appends the hash as 32 hexadecimal digits.
+    func appendHexDigits(to text: inout [UInt8]) {
+        for shift in stride(from: 60, through: 0, by: -4) { text.append(RateLimitKey.hexDigit(high >> UInt64(shift))) }
+        for shift in stride(from: 60, through: 0, by: -4) { text.append(RateLimitKey.hexDigit(low >> UInt64(shift))) }
+    }
+
+    /// The digit for the lowest four bits.
+    private static func hexDigit(_ word: UInt64) -> UInt8 {
+        let digit = UInt8(truncatingIfNeeded: word) & 15
+        return digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
     }
 }
 

@@ -23,7 +23,8 @@ struct SipHash128 {
     /// Appends the length and then the bytes, filled up with zeros: no two sequences of parts give the same words.
     mutating func append(part bytes: Span<UInt8>) {
         append(UInt64(bytes.count))
-        let raw = bytes.bytes
+        // Any UInt8 is initialised memory; the view lives no longer than the span.
+        let raw = unsafe bytes.bytes
         var offset = 0
         while raw.byteCount - offset >= 8 {
             // Within bounds by the line above (the call checks them too); any eight bytes are a UInt64.
