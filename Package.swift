@@ -56,7 +56,7 @@ targets += module("Storage", uses: ["CSQLite", "IdentityModel"])
 targets += module("Outbound", uses: ["CCurl", "HTTPModel", "Telemetry"])
 targets += module("Redis", uses: ["CHiredis", "EventLoop"])
 targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"])
-targets += module("ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry"])
+targets += module("ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http])
 targets += module(
     "IdentityService",
     uses: ["HTTPModel", "IdentityModel", "JOSE", "Passwords", "Policy", "Storage", "Telemetry", http, logging])
