@@ -139,9 +139,14 @@ public struct GatewayConfiguration: Sendable {
         public var headBytesMax: Int
     }
 
+    /// How subjects prove who they are.
     public struct Authentication: Sendable {
+        /// The session cookie.
         public var session: SessionCookie
+        /// Issuers whose tokens count; each issuer once.
         public var jwt: [TokenIssuer]
+        /// Verified tokens remembered by each worker, over all issuers.
+        public var jwtCacheEntriesMax: Int
     }
 
     public struct SessionCookie: Sendable {
@@ -184,7 +189,6 @@ public struct GatewayConfiguration: Sendable {
         public var groupsClaim: String
         /// Put before the user's name, so that two sources cannot name one user.
         public var prefix: String?
-        /// Verified tokens remembered by each worker, over all issuers.
     }
 
     public struct RedisStore: Sendable {

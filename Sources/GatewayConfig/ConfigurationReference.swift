@@ -1,0 +1,108 @@
+/// The reference page of `gateway.yaml`, made from the declarations.
+public enum ConfigurationReference {
+    /// `docs/CONFIGURATION.md`: regenerate it with `auth-gateway print --reference > docs/CONFIGURATION.md`.
+    public static func markdown() -> String {
+        introduction + "\n" + Settings.all.filter { SettingPattern.parent(of: $0.pattern).isEmpty }.map(part).joined()
+            + requirements + environment
+    }
+
+    private static let introduction = """
+        # Configuration
+
+        This page is made from the settings themselves by `auth-gateway print --reference > docs/CONFIGURATION.md`; a test
+        compares the two. `auth-gateway check` reports every problem of a file in one run, `auth-gateway print` shows what holds
+        and where each value came from.
+
+        ## How the file is read
+
+        - YAML in UTF-8, one document of at most 1 MiB. An unknown key, a duplicate key, a tag, an anchor or an alias is an
+          error: each value is written where it holds. What several routes share has a name of its own (`upstreams`, `limits`,
+          `roles`).
+        - A value is read as its setting says, never as YAML guesses: `1.2` is a version where a version is wanted; booleans are
+          `true` and `false` alone; numbers are decimal digits.
+        - Durations: `500ms`, `10s`, `5m`, `8h`, `1d`. Sizes: bytes, or `64KB` (1000) and `16KiB` (1024), `MB`, `MiB`, `GB`, `GiB`.
+          Rates: `5/minute` or `5 per minute`, by second, minute, hour or day.
+        - A list may be written as a single value where it has one member.
+        - `${NAME}` in a value is replaced by that environment variable, `${NAME:-default}` also when it is unset or empty; `$$`
+          is a dollar. What a variable holds is not searched again.
+        - Paths of files count from the folder of `gateway.yaml`.
+        - Secrets: `key_file` may stand instead of `key` and names a file that other users cannot read.
+        - The order for each value: a `GATEWAY_` variable, the file, the variable named under "or", the default.
+
+        ## Settings
+
+        """
+
+    private static func part(_ declaration: any SettingDeclaration) -> String {
+        let below = Settings.all.filter { $0.pattern.isBelow(declaration.pattern) }
+        guard !below.isEmpty else { return row(declaration) + "\n" }
+        return "### `\(declaration.pattern)`\n\n\(declaration.help)\n\n" + below.map(row).joined() + "\n"
+    }
+
+    private static func row(_ declaration: any SettingDeclaration) -> String {
+        let summary = declaration.summary
+        var text = "- **`\(declaration.pattern)`**"
+        switch summary.shape {
+        case .single, .list:
+            text += summary.shape.isList ? ": list of \(summary.typeName)" : ": \(summary.typeName)"
+            text += ". \(declaration.help)\n  Write \(summary.allowed). Without it: \(summary.absent)."
+        case .mapping(let word): text += ": mapping\(word.map { ", or `\($0)`" } ?? ""). \(declaration.help)"
+        case .names: text += ": mapping from names. \(declaration.help)"
+        case .listOfMappings: text += ": list of mappings. \(declaration.help)"
+        case .requirement: text += ": a requirement, see below. \(declaration.help)"
+        }
+        if summary.isSecret { text += " Or `\(SettingPattern.key(of: declaration.pattern))_file`." }
+        let overridable = summary.shape.isValue ? declaration.environmentNames : []
+        if let name = overridable.first { text += " Environment: `\(name)`" + (summary.alias.map { ", or `\($0)`" } ?? "") + "." }
+        if overridable.isEmpty, let alias = summary.alias { text += " Environment: or `\(alias)`." }
+        return text + "\n"
+    }
+
+    private static let requirements: String = {
+        "## Requirements\n\nA requirement has one or more of these keys, and all of them hold. None of them may be empty.\n\n"
+            + Settings.Require.keys.map { "- **`\($0.key)`**: \($0.help)\n" }.joined() + "\n"
+    }()
+
+    private static let environment = """
+        ## Environment
+
+        Every setting whose path holds no list and no name of the file's choice can be overridden by `GATEWAY_` and its path in
+        capitals, with `__` between keys: `log.level` by `GATEWAY_LOG__LEVEL`. A list is written with commas. A `GATEWAY_`
+        variable that overrides nothing, and that the file does not name, is reported as a warning.
+
+        These variables, which many deployments have set already, count where the file is silent:
+
+        | variable | setting |
+        |---|---|
+
+        """ + aliasRows + """
+
+        Where the file has no `authentication.jwt`, these three together describe one issuer. To let another variable decide, name it in
+        the file: `address: 0.0.0.0:${PORT:-8443}`.
+
+        """
+
+    private static let aliasRows: String = Settings.all.compactMap { declaration in
+        declaration.summary.alias.map { "| `\($0)` | `\(declaration.pattern)` |\n" }
+    }.joined()
+}
+
+extension String {
+    /// Whether a pattern lies below another: `log.level` below `log`, `listeners[].address` below `listeners`.
+    fileprivate func isBelow(_ pattern: String) -> Bool {
+        guard hasPrefix(pattern), let next = dropFirst(pattern.count).first else { return false }
+        return next == "." || next == "["
+    }
+}
+
+extension SettingSummary.Shape {
+    fileprivate var isList: Bool {
+        guard case .list = self else { return false }
+        return true
+    }
+
+    fileprivate var isValue: Bool {
+        guard case .single = self else { return isList }
+        return true
+    }
+}
