@@ -2,8 +2,10 @@ import COpenSSL
 import JOSE
 import Testing
 
-/// A key pair made by OpenSSL for one test, for the algorithms that the product itself does not sign with.
-@safe final class TestKey {
+/// A key pair made by OpenSSL, for the algorithms that the product itself does not sign with.
+///
+/// `@unchecked Sendable`: nothing changes the key after `init`.
+@safe final class TestKey: @unchecked Sendable {
     private let pointer: OpaquePointer
     private let isPure: Bool
 
@@ -36,6 +38,17 @@ import Testing
             return try PublicKey(ed25519: bytes)
         }
         return try PublicKey(rsa: number("n"), number("e"))
+    }
+
+    /// The public key as the file that an operator would have.
+    func pem() throws -> [UInt8] {
+        guard let file = unsafe BIO_new(BIO_s_mem()) else { throw OpenSSLFailure() }
+        defer { unsafe BIO_free(file) }
+        try succeed(unsafe PEM_write_bio_PUBKEY(file, pointer))
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = unsafe BIO_read(file, &bytes, CInt(bytes.count))
+        guard count > 0 else { throw OpenSSLFailure() }
+        return Array(bytes.prefix(Int(count)))
     }
 
     private func number(_ name: String) throws -> [UInt8] {
