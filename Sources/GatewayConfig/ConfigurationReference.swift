@@ -88,8 +88,8 @@ public enum ConfigurationReference {
 
         """ + aliasRows + """
 
-            Where the file has no `authentication.jwt`, these three together describe one issuer. To let another variable decide, name it in
-            the file: `address: 0.0.0.0:${PORT:-8443}`.
+            The three of `authentication.jwt[]` go together: they describe one issuer where the file has no `authentication.jwt`
+            and `IAM_JWKS_URL` is set. To let another variable decide, name it in the file: `address: 0.0.0.0:${PORT:-8443}`.
 
             """
 

@@ -32,7 +32,8 @@ import Testing
             result.problems.filter { $0.severity == .error }.map { "\($0.location.line) \($0.location.path)" } == [
                 "1 workers", "2 trusted_proxies[0]", "3 listners", "5 listeners[0].address",
                 "5 listeners[0].head_timeout",
-                "6 listeners[1].underscore_headers", "6 listeners[1].allow_invalid_utf8", "8 upstreams.app.endpoints[0]",
+                "6 listeners[1].underscore_headers", "6 listeners[1].allow_invalid_utf8",
+                "8 upstreams.app.endpoints[0]",
                 "8 upstreams.app.keepalive", "10 routes[0]", "10 routes[0].path", "11 routes[1]",
             ])
         #expect(result.lines.contains { $0.hasPrefix("listners:") && $0.contains("did you mean 'listeners'?") })
