@@ -51,7 +51,8 @@ public enum ConfigurationLoader {
         if let root = outcome.root {
             configuration = reader.configuration(root)
         } else if outcome.problems.isEmpty {
-            reader.error(SourceLocation(path: "", line: 1, column: 1), "the file is empty", cure: "begin with 'listeners:'")
+            reader.error(
+                SourceLocation(path: "", line: 1, column: 1), "the file is empty", cure: "begin with 'listeners:'")
         }
         let problems = reader.problems.sorted { left, right in
             (left.location.line, left.location.column) < (right.location.line, right.location.column)

@@ -18,19 +18,32 @@ extension ConfigurationReader {
     }
 
     /// The issuers of the file; where it has none, the one that the environment describes.
-    func issuers(in authentication: Section, identity: GatewayConfiguration.Identity) -> [GatewayConfiguration.TokenIssuer] {
+    func issuers(in authentication: Section, identity: GatewayConfiguration.Identity) -> [GatewayConfiguration
+        .TokenIssuer]
+    {
         var members = sections("jwt", in: authentication)
-        let aliases = [Settings.Token.issuer.alias, Settings.Token.audience.alias, Settings.Token.jwksURL.alias]
-        if authentication.pair("jwt") == nil, aliases.contains(where: { environment[$0 ?? ""]?.isEmpty == false }) {
+        if authentication.pair("jwt") == nil {
             let path = authentication.path.key("jwt").index(0)
-            members = [
-                Section(path: path, pairs: [], line: authentication.line, column: authentication.column, isPresent: false)
-            ]
+            let virtual = Section(
+                path: path, pairs: [], line: authentication.line, column: authentication.column, isPresent: false)
+            if isSet(Settings.Token.jwksURL.alias) { members = [virtual] } else { warnOfIdleAliases() }
         }
         return members.compactMap { issuer($0, identity: identity) }
     }
 
-    private func issuer(_ section: Section, identity: GatewayConfiguration.Identity) -> GatewayConfiguration.TokenIssuer? {
+    private func isSet(_ name: String?) -> Bool { name.map { environment[$0]?.isEmpty == false } ?? false }
+
+    private func warnOfIdleAliases() {
+        for case let name? in [Settings.Token.issuer.alias, Settings.Token.audience.alias] where isSet(name) {
+            environmentProblem(
+                .warning, name, "the variable does nothing without the keys of that issuer",
+                cure: "set IAM_JWKS_URL too, or write authentication.jwt in the file")
+        }
+    }
+
+    private func issuer(_ section: Section, identity: GatewayConfiguration.Identity) -> GatewayConfiguration
+        .TokenIssuer?
+    {
         typealias Keys = Settings.Token
         let keys = self.keys(in: section)
         var isOwn = false
@@ -44,7 +57,9 @@ extension ConfigurationReader {
         let rolesClaim = value(Keys.rolesClaim, in: section)
         let groupsClaim = value(Keys.groupsClaim, in: section)
         let prefix = optional(Keys.prefix, in: section)
-        if issuer == nil, section.pair(Keys.issuer.key) == nil, keys != nil { missing(Keys.issuer, in: section, also: ", or set JWT_ISSUER") }
+        if issuer == nil, section.pair(Keys.issuer.key) == nil, keys != nil {
+            missing(Keys.issuer, in: section, also: ", or set JWT_ISSUER")
+        }
         if audiences == nil, section.pair(Keys.audience.key) == nil, keys != nil {
             missing(Keys.audience, in: section, also: ", or set JWT_AUDIENCE")
         }
@@ -71,18 +86,21 @@ extension ConfigurationReader {
         let source = self.section("keys", in: section)
         let file = optional(Keys.jwksFile, in: source)
         // Where the file says where keys come from, the environment's URL does not add a second place.
-        let asksURL = source.pair(Keys.jwksURL.key) != nil || !source.isPresent
+        let asksURL = source.pair(Keys.jwksURL.key) != nil || !section.isPresent
         let url = asksURL ? optional(Keys.jwksURL, in: source) : nil
         let secret = self.secret(Keys.secret, in: source)
         let given = source.pairs.isEmpty ? (url == nil ? 0 : 1) : source.pairs.count
         guard given == 1 else {
             error(
-                section.location(of: "keys"), given == 0 ? "no source of keys is given" : "several sources of keys are given",
+                section.location(of: "keys"),
+                given == 0 ? "no source of keys is given" : "several sources of keys are given",
                 cure: "write 'keys: identity', or a mapping with one of \(allowed)")
             return nil
         }
         if let file {
-            guard contents(file, at: source.location(of: Keys.jwksFile.key), bytesMax: 1 << 20) != nil else { return nil }
+            guard contents(file, at: source.location(of: Keys.jwksFile.key), bytesMax: 1 << 20) != nil else {
+                return nil
+            }
             return .file(resolved(file))
         }
         if let url {

@@ -17,7 +17,8 @@ extension ConfigurationReader {
             return .init(address: nil)
         }
         let hasWord = root.pair("admin")?.node.word != nil
-        let section = hasWord
+        let section =
+            hasWord
             ? Section(path: root.path.key("admin"), pairs: [], line: root.line, column: root.column, isPresent: false)
             : section("admin", in: root)
         return .init(address: value(Settings.adminAddress, in: section))
@@ -91,7 +92,9 @@ extension ConfigurationReader {
     private func checkCertificate(_ path: String, at location: SourceLocation) {
         guard let contents = contents(path, at: location, bytesMax: pemBytesMax) else { return }
         guard String(decoding: contents.bytes, as: UTF8.self).contains("-----BEGIN CERTIFICATE-----") else {
-            error(location, "the file \(path.quoted) holds no certificate", cure: "name a PEM file with BEGIN CERTIFICATE")
+            error(
+                location, "the file \(path.quoted) holds no certificate", cure: "name a PEM file with BEGIN CERTIFICATE"
+            )
             return
         }
     }
@@ -100,7 +103,9 @@ extension ConfigurationReader {
         guard let bytes = privateFile(path, at: location, bytesMax: pemBytesMax) else { return }
         let text = String(decoding: bytes, as: UTF8.self)
         guard text.contains("PRIVATE KEY-----") else {
-            error(location, "the file \(path.quoted) holds no private key", cure: "name a PEM file with BEGIN PRIVATE KEY")
+            error(
+                location, "the file \(path.quoted) holds no private key", cure: "name a PEM file with BEGIN PRIVATE KEY"
+            )
             return
         }
         if text.contains("ENCRYPTED") {

@@ -7,7 +7,9 @@ extension ConfigurationReader {
         let keys = Settings.Require.keys.map(\.key)
         guard case .mapping(let pairs) = node.value else {
             if case .refused = node.value { return nil }
-            error(location, "\(node.kind) stands here", cure: "write a mapping with one of \(keys.joined(separator: ", "))")
+            error(
+                location, "\(node.kind) stands here",
+                cure: "write a mapping with one of \(keys.joined(separator: ", "))")
             return nil
         }
         guard !pairs.isEmpty else {
@@ -30,7 +32,9 @@ extension ConfigurationReader {
         case "authenticated":
             guard let texts = list(.boolean, of: pair.node, at: partPath) else { return nil }
             guard texts == [true] else {
-                error(location, "a requirement cannot ask for nobody", cure: "write authenticated: true, or make the route public")
+                error(
+                    location, "a requirement cannot ask for nobody",
+                    cure: "write authenticated: true, or make the route public")
                 return nil
             }
             return [.authenticated]

@@ -38,7 +38,9 @@ extension ConfigurationReader {
         guard names.upstreams.contains(name) else {
             error(
                 section.location(of: Settings.Route.upstream.key), "no upstream is called \(name.quoted)",
-                cure: "define it under 'upstreams', or use one of: \((names.upstreams.sorted() + ["identity"]).joined(separator: ", "))")
+                cure:
+                    "define it under 'upstreams', or use one of: \((names.upstreams.sorted() + ["identity"]).joined(separator: ", "))"
+            )
             return nil
         }
         return .upstream(name)
@@ -55,7 +57,8 @@ extension ConfigurationReader {
         let given = [isPublic, isOptional, require != nil, hasRules].filter { $0 }.count
         guard given == 1 else {
             error(
-                section.location, given == 0 ? "the route does not say who may use it" : "the route says in two ways who may use it",
+                section.location,
+                given == 0 ? "the route does not say who may use it" : "the route says in two ways who may use it",
                 cure: "write one of: public: true, optional: true, require: {…}, rules: […]")
             return nil
         }
@@ -64,7 +67,11 @@ extension ConfigurationReader {
         if let require { return require.map { .rules([$0]) } }
         let whole = rules.compactMap { $0 }
         guard !whole.isEmpty, whole.count == rules.count else {
-            if ruleSections.isEmpty { error(section.location(of: "rules"), "there is no rule", cure: "add one, such as { require: { authenticated: true } }") }
+            if ruleSections.isEmpty {
+                error(
+                    section.location(of: "rules"), "there is no rule",
+                    cure: "add one, such as { require: { authenticated: true } }")
+            }
             return nil
         }
         warnOfUnreachable(whole)
@@ -91,7 +98,9 @@ extension ConfigurationReader {
         }
         let path = section.path.key("require")
         let requirement = self.requirement(pair.node, at: path)
-        if let requirement { record(path, RequirementText.flow(requirement), .file(file, line: pair.node.line, variables: [])) }
+        if let requirement {
+            record(path, RequirementText.flow(requirement), .file(file, line: pair.node.line, variables: []))
+        }
         let isMethodsRead = section.pair(Settings.Route.methods.key) == nil || methods != nil
         guard let requirement, isMethodsRead else { return nil }
         return .init(location: section.location, methods: methods, require: requirement, limits: limits)
@@ -153,7 +162,9 @@ extension ConfigurationReader {
         let location = section.location(of: setting.key)
         if access == .open {
             guard section.pair(setting.key) == nil else {
-                error(location, "a public route reads no credentials", cure: "remove 'credentials', or write optional: true")
+                error(
+                    location, "a public route reads no credentials",
+                    cure: "remove 'credentials', or write optional: true")
                 return nil
             }
             return []
@@ -170,7 +181,8 @@ extension ConfigurationReader {
             return names.credentials
         }
         guard !given.contains(.jwt) || names.hasIssuers else {
-            error(location, "no issuer of tokens is configured", cure: "add one under authentication.jwt, or remove jwt")
+            error(
+                location, "no issuer of tokens is configured", cure: "add one under authentication.jwt, or remove jwt")
             return nil
         }
         return CredentialKind.allCases.filter(given.contains)

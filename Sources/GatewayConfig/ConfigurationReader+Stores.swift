@@ -9,7 +9,9 @@ extension ConfigurationReader {
         guard section.isPresent || url != nil else { return nil }
         let password = secret(Keys.redisPassword, in: section)
         if password != nil, url?.password != nil {
-            error(section.location(of: Keys.redisPassword.key), "the password is in the URL too", cure: "keep one of them")
+            error(
+                section.location(of: Keys.redisPassword.key), "the password is in the URL too", cure: "keep one of them"
+            )
         }
         let timeout = value(Keys.redisTimeout, in: section)
         guard let url else { return nil }
@@ -63,6 +65,7 @@ extension ConfigurationReader {
             location: section.location, databasePath: resolved(value(Keys.database, in: section)),
             issuer: value(Keys.issuer, in: section), exposeSessionToken: value(Keys.exposeSessionToken, in: section),
             verifyWithoutSession: value(Keys.verifyWithoutSession, in: section),
-            tokenLifetime: value(Keys.tokenLifetime, in: section), tokenAudience: value(Keys.tokenAudience, in: section))
+            tokenLifetime: value(Keys.tokenLifetime, in: section), tokenAudience: value(Keys.tokenAudience, in: section)
+        )
     }
 }

@@ -108,7 +108,8 @@ final class ConfigurationReader {
         case .mapping(let pairs): return pairs.map { ($0, path.name($0.key)) }
         case .refused: return []
         default:
-            error(parent.location(of: key), "\(pair.node.kind) stands here", cure: "write a mapping from names to values")
+            error(
+                parent.location(of: key), "\(pair.node.kind) stands here", cure: "write a mapping from names to values")
             return []
         }
     }
@@ -126,7 +127,8 @@ final class ConfigurationReader {
     }
 
     private func known(at pattern: String) -> String {
-        SettingCatalog.shared.keys(of: pattern).map { " with keys such as \($0.prefix(4).joined(separator: ", "))" } ?? ""
+        SettingCatalog.shared.keys(of: pattern).map { " with keys such as \($0.prefix(4).joined(separator: ", "))" }
+            ?? ""
     }
 
     // MARK: Values
@@ -166,7 +168,8 @@ final class ConfigurationReader {
         case .wrong: return nil
         case .texts(let texts):
             if texts.isEmpty, !mayBeEmpty {
-                error(section.location(of: setting.key), "the list is empty", cure: "give it a member, or remove the key")
+                error(
+                    section.location(of: setting.key), "the list is empty", cure: "give it a member, or remove the key")
                 return nil
             }
             return members(setting, texts, at: section.path.key(setting.key))
@@ -182,7 +185,9 @@ final class ConfigurationReader {
         return whole.count == values.count ? whole : nil
     }
 
-    private func members<Value>(_ setting: Setting<Value>, _ texts: [SourcedText], at path: ConfigurationPath) -> [Value]? {
+    private func members<Value>(_ setting: Setting<Value>, _ texts: [SourcedText], at path: ConfigurationPath)
+        -> [Value]?
+    {
         let values = texts.map { read(setting, $0) }
         let whole = values.compactMap { $0 }
         guard whole.count == values.count else { return nil }
@@ -202,8 +207,7 @@ final class ConfigurationReader {
         let fileSetting = Setting<String>.optional(setting.pattern + "_file", .path, absent: "", help: "")
         guard let path = optional(fileSetting, in: section) else { return optional(setting, in: section) }
         let location = section.location(of: fileSetting.key)
-        if case .absent = found(setting, in: section) {
-        } else {
+        guard case .absent = found(setting, in: section) else {
             error(location, "the secret is given twice", cure: "keep \(setting.key) or \(fileSetting.key)")
             return nil
         }
@@ -246,7 +250,9 @@ extension ConfigurationReader {
         if let pair = section.pair(setting.key) {
             return texts(of: pair.node, at: path, isList: setting.isList)
         }
-        if let name = setting.alias, let text = environment[name], !text.isEmpty {
+        // An entry of a list has its own trust; the environment describes one only where the file has no list.
+        let mayUseAlias = setting.environmentName != nil || !section.isPresent
+        if mayUseAlias, let name = setting.alias, let text = environment[name], !text.isEmpty {
             return .texts(fromEnvironment(text, name: name, isList: setting.isList))
         }
         return .absent
@@ -275,7 +281,9 @@ extension ConfigurationReader {
             for case .texts(let texts) in found { all += texts }
             return all.count == members.count ? .texts(all) : .wrong
         default:
-            error(location, "\(node.kind) stands here", cure: isList ? "write a value or a list of values" : "write a single value")
+            error(
+                location, "\(node.kind) stands here",
+                cure: isList ? "write a value or a list of values" : "write a single value")
             return .wrong
         }
     }

@@ -2,8 +2,7 @@
 public enum ConfigurationReference {
     /// `docs/CONFIGURATION.md`: regenerate it with `auth-gateway print --reference > docs/CONFIGURATION.md`.
     public static func markdown() -> String {
-        introduction + "\n" + Settings.all.filter { SettingPattern.parent(of: $0.pattern).isEmpty }.map(part).joined()
-            + requirements + environment
+        introduction + "\n" + parts() + requirements + environment
     }
 
     private static let introduction = """
@@ -27,35 +26,47 @@ public enum ConfigurationReference {
           is a dollar. What a variable holds is not searched again.
         - Paths of files count from the folder of `gateway.yaml`.
         - Secrets: `key_file` may stand instead of `key` and names a file that other users cannot read.
-        - The order for each value: a `GATEWAY_` variable, the file, the variable named under "or", the default.
+        - The order for each value: a `GATEWAY_` variable, the file, the variable named under "without it", the default.
 
         ## Settings
 
         """
 
-    private static func part(_ declaration: any SettingDeclaration) -> String {
-        let below = Settings.all.filter { $0.pattern.isBelow(declaration.pattern) }
-        guard !below.isEmpty else { return row(declaration) + "\n" }
-        return "### `\(declaration.pattern)`\n\n\(declaration.help)\n\n" + below.map(row).joined() + "\n"
+    /// A heading and a table for each part of the file; what has no part of its own stands first.
+    private static func parts() -> String {
+        let top = Settings.all.filter { SettingPattern.parent(of: $0.pattern).isEmpty }
+        let single = top.filter { $0.summary.shape.isValue }
+        return table(single)
+            + top.filter { !$0.summary.shape.isValue }.map { group in
+                let members = Settings.all.filter { $0.pattern.isBelow(group.pattern) }
+                return "### `\(group.pattern)`\n\n\(shape(group))\(group.help)\n\n" + table(members)
+            }.joined()
+    }
+
+    private static func table(_ declarations: [any SettingDeclaration]) -> String {
+        "| setting | meaning | write | without it |\n|---|---|---|---|\n" + declarations.map(row).joined() + "\n"
     }
 
     private static func row(_ declaration: any SettingDeclaration) -> String {
         let summary = declaration.summary
-        var text = "- **`\(declaration.pattern)`**"
-        switch summary.shape {
-        case .single, .list:
-            text += summary.shape.isList ? ": list of \(summary.typeName)" : ": \(summary.typeName)"
-            text += ". \(declaration.help)\n  Write \(summary.allowed). Without it: \(summary.absent)."
-        case .mapping(let word): text += ": mapping\(word.map { ", or `\($0)`" } ?? ""). \(declaration.help)"
-        case .names: text += ": mapping from names. \(declaration.help)"
-        case .listOfMappings: text += ": list of mappings. \(declaration.help)"
-        case .requirement: text += ": a requirement, see below. \(declaration.help)"
+        let key = SettingPattern.key(of: declaration.pattern)
+        let secret = summary.isSecret ? " `\(key)_file` names a file that holds it." : ""
+        let value = summary.shape.isValue ? summary.allowed + (summary.shape.isList ? "; or a list of these" : "") : ""
+        let alias = summary.alias.map { "`\($0)`, else " } ?? ""
+        let cells = [
+            "`\(declaration.pattern)`", shape(declaration) + declaration.help + secret, value, alias + summary.absent,
+        ]
+        return "| " + cells.map { $0.split(separator: "|").joined(separator: "\\|") }.joined(separator: " | ") + " |\n"
+    }
+
+    private static func shape(_ declaration: any SettingDeclaration) -> String {
+        switch declaration.summary.shape {
+        case .single, .list: ""
+        case .mapping(let word): word.map { "A mapping, or `\($0)`. " } ?? "A mapping. "
+        case .names: "A mapping from names of your choice. "
+        case .listOfMappings: "A list of mappings. "
+        case .requirement: "A requirement (see below). "
         }
-        if summary.isSecret { text += " Or `\(SettingPattern.key(of: declaration.pattern))_file`." }
-        let overridable = summary.shape.isValue ? declaration.environmentNames : []
-        if let name = overridable.first { text += " Environment: `\(name)`" + (summary.alias.map { ", or `\($0)`" } ?? "") + "." }
-        if overridable.isEmpty, let alias = summary.alias { text += " Environment: or `\(alias)`." }
-        return text + "\n"
     }
 
     private static let requirements: String = {
@@ -77,10 +88,10 @@ public enum ConfigurationReference {
 
         """ + aliasRows + """
 
-        Where the file has no `authentication.jwt`, these three together describe one issuer. To let another variable decide, name it in
-        the file: `address: 0.0.0.0:${PORT:-8443}`.
+            The three of `authentication.jwt[]` go together: they describe one issuer where the file has no `authentication.jwt`
+            and `IAM_JWKS_URL` is set. To let another variable decide, name it in the file: `address: 0.0.0.0:${PORT:-8443}`.
 
-        """
+            """
 
     private static let aliasRows: String = Settings.all.compactMap { declaration in
         declaration.summary.alias.map { "| `\($0)` | `\(declaration.pattern)` |\n" }

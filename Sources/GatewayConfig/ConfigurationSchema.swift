@@ -46,7 +46,8 @@ public enum ConfigurationSchema {
             let summary = declaration.summary
             if summary.isSecret {
                 let help = JSONText.string("A file with the value of '\(key)'.")
-                properties.append(.init(key: key + "_file", value: .members(["description": help, "type": .string("string")])))
+                properties.append(
+                    .init(key: key + "_file", value: .members(["description": help, "type": .string("string")])))
             }
             if summary.isRequired { required.append(.string(key)) }
         }

@@ -61,7 +61,8 @@ extension ConfigurationReader {
                 issuer.location, "the issuer \(issuer.issuer.quoted) stands here a second time",
                 cure: "keep one entry; 'audience' may be a list")
         }
-        for issuer in configuration.authentication.jwt where issuer.issuer == configuration.identity.issuer && !issuer.isOwn {
+        for issuer in configuration.authentication.jwt
+        where issuer.issuer == configuration.identity.issuer && !issuer.isOwn {
             error(
                 issuer.location, "the issuer \(issuer.issuer.quoted) is the gateway's own, and its keys are not",
                 cure: "write keys: identity, or change identity.issuer")
@@ -72,7 +73,9 @@ extension ConfigurationReader {
     private func checkSources(_ configuration: GatewayConfiguration) {
         let issuers = configuration.authentication.jwt
         let tokenRoute = configuration.routes.first { $0.credentials.contains(.jwt) }
-        let bothRoute = configuration.routes.first { $0.credentials.contains(.jwt) && $0.credentials.contains(.session) }
+        let bothRoute = configuration.routes.first {
+            $0.credentials.contains(.jwt) && $0.credentials.contains(.session)
+        }
         guard let tokenRoute else { return }
         // Own tokens that carry the directory's user name and sessions are one source.
         let foreign = issuers.filter { !$0.namesDirectoryUsers }
@@ -89,7 +92,8 @@ extension ConfigurationReader {
         let prefixed = issuers.filter { $0.prefix != nil }
         for (index, issuer) in prefixed.enumerated() {
             let own = issuer.prefix ?? ""
-            for other in prefixed[..<index] where own.hasPrefix(other.prefix ?? "") || (other.prefix ?? "").hasPrefix(own) {
+            for other in prefixed[..<index]
+            where own.hasPrefix(other.prefix ?? "") || (other.prefix ?? "").hasPrefix(own) {
                 error(
                     issuer.location, "the prefix \(own.quoted) cannot be told from that of \(other.issuer.quoted)",
                     cure: "choose prefixes of which none begins with another")
@@ -104,7 +108,8 @@ extension ConfigurationReader {
         let name = session.cookieName?.lowercased() ?? ""
         if isPlain, name.hasPrefix("__host-") || name.hasPrefix("__secure-") {
             error(
-                session.location, "browsers take a cookie called \(name.quoted) over TLS alone, and a listener has none",
+                session.location,
+                "browsers take a cookie called \(name.quoted) over TLS alone, and a listener has none",
                 cure: "choose another cookie_name, or give every listener 'tls' or 'redirect_to_https'")
         }
         let hosts = configuration.routes.filter { $0.credentials.contains(.session) }.compactMap { route in
@@ -124,7 +129,8 @@ extension ConfigurationReader {
         let session = configuration.authentication.session
         guard let url = session.loginURL.flatMap(WebURL.init) else { return }
         if url.scheme == "http", hasTLS {
-            warning(session.location, "the sign-in page is reached without TLS", cure: "write an https URL as login_url")
+            warning(
+                session.location, "the sign-in page is reached without TLS", cure: "write an https URL as login_url")
         }
         let isShared = session.domain.map { url.host.isWithin($0) } ?? hosts.allSatisfy { $0 == url.host }
         if !isShared {
@@ -142,10 +148,14 @@ extension ConfigurationReader {
             guard case .rules(let rules) = route.access else { continue }
             for rule in rules {
                 for role in rule.require.roles where !known.contains(role.name) {
-                    let near = NearestName.nearest(to: role.name, among: known.sorted()).map { "did you mean '\($0)'? " }
+                    let near = NearestName.nearest(to: role.name, among: known.sorted()).map {
+                        "did you mean '\($0)'? "
+                    }
                     warning(
                         rule.location, "no role is called \(role.name.quoted)",
-                        cure: "\(near ?? "")define it under 'roles', or use one of: \(known.sorted().joined(separator: ", "))")
+                        cure:
+                            "\(near ?? "")define it under 'roles', or use one of: \(known.sorted().joined(separator: ", "))"
+                    )
                 }
             }
         }
@@ -167,7 +177,9 @@ extension GatewayConfiguration.TokenIssuer {
 
 extension GatewayConfiguration.AddressBlock {
     /// `0.0.0.0/0` in its mapped form.
-    var isAllIPv4: Bool { prefixLength <= 96 && address.prefix(12).elementsEqual([UInt8](repeating: 0, count: 10) + [0xFF, 0xFF]) }
+    var isAllIPv4: Bool {
+        prefixLength <= 96 && address.prefix(12).elementsEqual([UInt8](repeating: 0, count: 10) + [0xFF, 0xFF])
+    }
 }
 
 extension SocketAddress {

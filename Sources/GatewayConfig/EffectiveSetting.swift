@@ -37,7 +37,9 @@ enum YAMLText {
     /// Plain where nothing in it could mean something else, else in double quotes.
     static func scalar(_ text: String) -> String {
         let isPlain = text.utf8.allSatisfy { Bytes.isLetterOrDigit($0) || "._/:-+".utf8.contains($0) }
-        let beginsPlain = text.utf8.first.map { Bytes.isLetterOrDigit($0) || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: ".") }
+        let beginsPlain = text.utf8.first.map {
+            Bytes.isLetterOrDigit($0) || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: ".")
+        }
         let isWord = !["null", "Null", "NULL"].contains(text) && !text.hasSuffix(":")
         guard isPlain, beginsPlain == true, isWord else {
             return JSONText.quoted(text.split(separator: "$", omittingEmptySubsequences: false).joined(separator: "$$"))

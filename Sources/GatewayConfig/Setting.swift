@@ -18,7 +18,8 @@ struct Setting<Value: Sendable>: Sendable {
         _ pattern: String, _ type: SettingType<Value>, isList: Bool = false, alias: String? = nil, help: String
     ) -> Setting {
         Setting(
-            pattern: pattern, type: type, presence: .required, isList: isList, isSecret: false, alias: alias, help: help)
+            pattern: pattern, type: type, presence: .required, isList: isList, isSecret: false, alias: alias, help: help
+        )
     }
 
     /// A setting that the file may leave out; `absent` says what holds then.

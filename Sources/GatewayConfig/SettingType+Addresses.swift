@@ -64,7 +64,8 @@ enum SocketAddresses {
             return address.lowercased()
         }
         guard !text.contains(":") else {
-            throw Refusal("\(whole.quoted) leaves open where the port begins", cure: "put an IPv6 address into brackets")
+            throw Refusal(
+                "\(whole.quoted) leaves open where the port begins", cure: "put an IPv6 address into brackets")
         }
         let host = String(text)
         guard HostName.addressBytes(host) != nil || HostName.isName(host) else {

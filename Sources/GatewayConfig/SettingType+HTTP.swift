@@ -13,7 +13,9 @@ extension SettingType where Value == String {
             var host = text.lowercased()
             if host.hasSuffix("."), host.utf8.count > 1 { host.removeLast() }
             let name = host.hasPrefix("*.") ? String(host.dropFirst(2)) : host
-            if HostName.isName(name) || (!host.hasPrefix("*.") && HostName.addressBytes(host)?.count == 4) { return host }
+            if HostName.isName(name) || (!host.hasPrefix("*.") && HostName.addressBytes(host)?.count == 4) {
+                return host
+            }
             if host.hasPrefix("["), host.hasSuffix("]"),
                 HostName.addressBytes(String(host.dropFirst().dropLast()))?.count == 16
             {
@@ -65,7 +67,8 @@ extension SettingType where Value == String {
         schema: .members(["type": .string("string"), "pattern": .string("^[A-Z-]{1,32}$")]),
         read: { text throws(Refusal) in
             guard (1...32).contains(text.utf8.count),
-                text.utf8.allSatisfy({ (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) || $0 == UInt8(ascii: "-") })
+                text.utf8.allSatisfy({ (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) || $0 == UInt8(ascii: "-") }
+                )
             else {
                 throw Refusal("\(text.quoted) is no method")
             }
@@ -111,7 +114,9 @@ struct WebURL {
         let authority = rest.prefix { $0 != "/" }
         let hasPort = !authority.hasSuffix("]") && authority.contains(":")
         let withPort = hasPort ? String(authority) : "\(authority):1"
-        guard case .tcp(let host, let port)? = try? SocketAddresses.parse(withPort, ports: 1...65535) else { return nil }
+        guard case .tcp(let host, let port)? = try? SocketAddresses.parse(withPort, ports: 1...65535) else {
+            return nil
+        }
         self.scheme = scheme
         self.host = host
         self.port = hasPort ? port : nil
@@ -129,7 +134,8 @@ enum PathPatterns {
             return Refusal("\(text.quoted) holds bytes that no path has", cure: "write them as %XX, 1024 bytes at most")
         }
         guard !text.utf8.contains(where: { "?#\\".utf8.contains($0) }) else {
-            return Refusal("\(text.quoted) holds '?', '#' or '\\'", cure: "match the path alone; the query takes no part")
+            return Refusal(
+                "\(text.quoted) holds '?', '#' or '\\'", cure: "match the path alone; the query takes no part")
         }
         let segments = text.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
         guard segments.count <= segmentsMax else { return Refusal("the path has more than \(segmentsMax) segments") }
@@ -144,9 +150,12 @@ enum PathPatterns {
 
     private static func refusal(of segment: Substring, isLast: Bool) -> Refusal? {
         if segment.isEmpty, !isLast { return Refusal("the path holds '//'", cure: "write single slashes") }
-        if segment == "." || segment == ".." { return Refusal("the path holds a dot segment", cure: "write it resolved") }
+        if segment == "." || segment == ".." {
+            return Refusal("the path holds a dot segment", cure: "write it resolved")
+        }
         if segment == "**" {
-            return isLast ? nil : Refusal("'**' stands inside the path", cure: "use '*' for one segment, '**' at the end")
+            return isLast
+                ? nil : Refusal("'**' stands inside the path", cure: "use '*' for one segment, '**' at the end")
         }
         if segment.contains("*"), segment != "*" {
             return Refusal("'*' stands beside other characters in a segment", cure: "let '*' stand for a whole segment")
@@ -188,7 +197,9 @@ extension SettingType where Value == Scope {
                 $0 != "*" && $0.contains("*")
             }
             guard !hasBadStar else {
-                throw Refusal("'*' stands beside other characters in \(text.quoted)", cure: "let it stand for a whole segment, as in api:*:read")
+                throw Refusal(
+                    "'*' stands beside other characters in \(text.quoted)",
+                    cure: "let it stand for a whole segment, as in api:*:read")
             }
             return scope
         },

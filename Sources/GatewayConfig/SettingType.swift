@@ -30,7 +30,8 @@ extension SettingType where Value == Int {
         SettingType(
             name: "integer", allowed: "a decimal number from \(range.lowerBound) to \(range.upperBound)",
             schema: .members([
-                "type": .string("integer"), "minimum": .integer(range.lowerBound), "maximum": .integer(range.upperBound),
+                "type": .string("integer"), "minimum": .integer(range.lowerBound),
+                "maximum": .integer(range.upperBound),
             ]),
             read: { text throws(Refusal) in
                 guard let value = Digits.value(text) else { throw Refusal("\(text.quoted) is no decimal number") }
@@ -44,7 +45,8 @@ extension SettingType where Value == Int {
     static func size(_ range: ClosedRange<Int>) -> SettingType {
         SettingType(
             name: "size",
-            allowed: "a size such as 16KiB or 64KB, from \(Units.size(range.lowerBound)) to \(Units.size(range.upperBound))",
+            allowed:
+                "a size such as 16KiB or 64KB, from \(Units.size(range.lowerBound)) to \(Units.size(range.upperBound))",
             schema: .members([
                 "type": .array([.string("string"), .string("integer")]),
                 "pattern": .string("^(0|[1-9][0-9]*) ?(B|KB|KiB|MB|MiB|GB|GiB)?$"),
@@ -106,7 +108,9 @@ extension SettingType where Value == String {
         name: "name", allowed: "1 to 64 letters, digits, '.', '_' or '-'",
         schema: .members(["type": .string("string"), "pattern": .string("^[A-Za-z0-9._-]{1,64}$")]),
         read: { text throws(Refusal) in
-            let isName = (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { Bytes.isLetterOrDigit($0) || ".-_".utf8.contains($0) }
+            let isName =
+                (1...64).contains(text.utf8.count)
+                && text.utf8.allSatisfy { Bytes.isLetterOrDigit($0) || ".-_".utf8.contains($0) }
             guard isName else { throw Refusal("\(text.quoted) is no name") }
             return text
         },
@@ -175,8 +179,10 @@ enum SampleSecrets {
     private static let distinctBytesMin = 8
     /// Letters and digits alone, lower case.
     private static let fragments = [
-        "changeme", "changeinproduction", "changethis", "replaceme", "yoursecret", "your256bitsecret", "yourservicesecret",
-        "yourjwtsecret", "secretkeyhere", "examplesecret", "samplesecret", "devsecretkey", "supersecretkey", "astringsecret",
+        "changeme", "changeinproduction", "changethis", "replaceme", "yoursecret", "your256bitsecret",
+        "yourservicesecret",
+        "yourjwtsecret", "secretkeyhere", "examplesecret", "samplesecret", "devsecretkey", "supersecretkey",
+        "astringsecret",
         "verysecret", "donotuse", "insecure", "placeholder", "0123456789abcdef0123456789abcdef",
         "abcdefghijklmnopqrstuvwxyz", "correcthorsebatterystaple", "passwordpassword",
     ]

@@ -23,7 +23,8 @@ extension Settings {
             help: "Sessions remembered by each worker.")
         static let cacheTTL = Setting.with(
             "authentication.session.cache_ttl", .duration(.zero ... .minutes(5)), default: .seconds(10),
-            help: "The longest time a worker believes a session without asking the store. Sign-out is effective at once.")
+            help:
+                "The longest time a worker believes a session without asking the store. Sign-out is effective at once.")
 
         static let all: [any SettingDeclaration] = [
             SettingGroup("authentication", .mapping(word: nil), help: "How subjects prove who they are."),
@@ -43,8 +44,6 @@ extension Settings {
             "authentication.jwt[].audience", .tokenName,
             absent: "required; `identity.token_audience` with `keys: identity`", isList: true, alias: "JWT_AUDIENCE",
             help: "One of these must be among the `aud` of a token.")
-        static let keysWord = Setting.optional(
-            "authentication.jwt[].keys", .word("identity"), absent: "required", help: "The gateway's own signing keys.")
         static let jwksFile = Setting.optional(
             "authentication.jwt[].keys.jwks_file", .path, absent: "another source of keys",
             help: "A file with a JWK set (RFC 7517).")
@@ -65,7 +64,8 @@ extension Settings {
             "authentication.jwt[].refresh_interval", .duration(.seconds(10) ... .days(1)), default: .minutes(10),
             help: "How often a JWKS URL is asked again.")
         static let usernameClaim = Setting.optional(
-            "authentication.jwt[].username_claim", .tokenName, absent: "`sub`; `preferred_username` with `keys: identity`",
+            "authentication.jwt[].username_claim", .tokenName,
+            absent: "`sub`; `preferred_username` with `keys: identity`",
             help: "The claim that becomes the user's name.")
         static let rolesClaim = Setting.with(
             "authentication.jwt[].roles_claim", .tokenName, default: "roles", help: "The claim that lists roles.")
@@ -77,7 +77,8 @@ extension Settings {
 
         static let all: [any SettingDeclaration] = [
             cacheEntriesMax,
-            SettingGroup("authentication.jwt", .listOfMappings, help: "Issuers whose tokens count as bearer credentials."),
+            SettingGroup(
+                "authentication.jwt", .listOfMappings, help: "Issuers whose tokens count as bearer credentials."),
             issuer, audience,
             SettingGroup(
                 "authentication.jwt[].keys", .mapping(word: "identity"),

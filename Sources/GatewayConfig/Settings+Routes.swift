@@ -7,10 +7,14 @@ extension Settings {
             help: "The name in logs and metrics.")
         static let host = Setting.optional(
             "routes[].host", .hostPattern, absent: "every host",
-            help: "A leading `*.` stands for one or more labels. An exact host comes before the longest `*.`, that before none.")
+            help:
+                "A leading `*.` stands for one or more labels. An exact host comes before the longest `*.`, that before none."
+        )
         static let path = Setting.required(
             "routes[].path", .pathPattern,
-            help: "`*` stands for one segment, a final `**` for the rest. The most specific route answers, whatever its place.")
+            help:
+                "`*` stands for one segment, a final `**` for the rest. The most specific route answers, whatever its place."
+        )
         static let upstream = Setting.required(
             "routes[].upstream", .name, help: "A name under `upstreams`, or `identity`, the service in this program.")
         static let isPublic = Setting.with(
@@ -24,7 +28,8 @@ extension Settings {
         static let limit = Setting.optional(
             "routes[].limit", .name, absent: "none", isList: true, help: "Limits for the whole route.")
         static let headers = Setting<GatewayConfiguration.Route.HeaderPreset>.with(
-            "routes[].headers", .choice, default: .auth, help: "The names under which the application gets the identity.")
+            "routes[].headers", .choice, default: .auth,
+            help: "The names under which the application gets the identity.")
         static let forwardCredential = Setting.with(
             "routes[].forward_credential", .boolean, default: false,
             help: "Passes on the credential that was used up here.")
@@ -97,7 +102,8 @@ extension SettingType where Value == TestRequest {
             let url = String(words[1])
             // The query takes no part, but may stand here to show that it does not.
             let withoutQuery = String(url.prefix { $0 != "?" })
-            guard WebURL(withoutQuery) != nil, url.utf8.allSatisfy({ (0x21...0x7E).contains($0) && $0 != UInt8(ascii: "#") })
+            guard WebURL(withoutQuery) != nil,
+                url.utf8.allSatisfy({ (0x21...0x7E).contains($0) && $0 != UInt8(ascii: "#") })
             else { throw Refusal("\(url.quoted) is no absolute URL") }
             return TestRequest(method: try SettingType<String>.method.read(String(words[0])), url: url)
         },

@@ -19,7 +19,8 @@ enum Settings {
         "stop_timeout", .duration(.zero ... .hours(1)), default: .seconds(30),
         help: "How long a stop waits for exchanges in flight.")
     static let logAccess = Setting.with(
-        "log.access", .path, default: "stdout", help: "Where the access log goes: `stdout`, `off`, or a file.")
+        "log.access", .logDestination, default: "stdout", help: "Where the access log goes: `stdout`, `off`, or a file."
+    )
     static let logLevel = Setting.with(
         "log.level", .word("debug", "info", "warning", "error"), default: "info",
         help: "The lowest level of the program's own events.")
@@ -48,20 +49,26 @@ enum Settings {
             "listeners[].redirect_to_https", .integer(1...65535), absent: "requests are served",
             help: "Answers every request with a redirect to HTTPS on this port.")
         static let connectionsMax = Setting.with(
-            "listeners[].connections_max", .integer(1...1_000_000), default: 10_000, help: "Open connections, over all workers.")
+            "listeners[].connections_max", .integer(1...1_000_000), default: 10_000,
+            help: "Open connections, over all workers.")
         static let handshakeTimeout = Setting.with(
-            "listeners[].handshake_timeout", timeout, default: .seconds(10), help: "Longest wait for a finished TLS handshake.")
+            "listeners[].handshake_timeout", timeout, default: .seconds(10),
+            help: "Longest wait for a finished TLS handshake.")
         static let headTimeout = Setting.with(
-            "listeners[].head_timeout", timeout, default: .seconds(10), help: "Longest wait for a complete request head.")
+            "listeners[].head_timeout", timeout, default: .seconds(10),
+            help: "Longest wait for a complete request head.")
         static let bodyTimeout = Setting.with(
-            "listeners[].body_timeout", timeout, default: .seconds(30), help: "Longest silence while a request body is read.")
+            "listeners[].body_timeout", timeout, default: .seconds(30),
+            help: "Longest silence while a request body is read.")
         static let idleTimeout = Setting.with(
-            "listeners[].idle_timeout", timeout, default: .seconds(60), help: "How long a connection may wait for its next request.")
+            "listeners[].idle_timeout", timeout, default: .seconds(60),
+            help: "How long a connection may wait for its next request.")
         static let tunnelIdleTimeout = Setting.with(
             "listeners[].tunnel_idle_timeout", .duration(.seconds(1) ... .days(7)), default: .hours(1),
             help: "How long an upgraded connection may be silent in both directions.")
         static let headBytesMax = Setting.with(
-            "listeners[].head_bytes_max", .size(1024...61440), default: 16384, help: "Request line and fields together.")
+            "listeners[].head_bytes_max", .size(1024...61440), default: 16384, help: "Request line and fields together."
+        )
         static let fieldsMax = Setting.with(
             "listeners[].fields_max", .integer(8...1000), default: 100, help: "Fields of one request head.")
         static let chunkExtensionBytesMax = Setting.with(
@@ -90,9 +97,11 @@ enum Settings {
 
     enum Upstream {
         static let endpoints = Setting.required(
-            "upstreams.<name>.endpoints", .endpoint, isList: true, help: "Where the application listens, taken in turn.")
+            "upstreams.<name>.endpoints", .endpoint, isList: true, help: "Where the application listens, taken in turn."
+        )
         static let connectTimeout = Setting.with(
-            "upstreams.<name>.connect_timeout", timeout, default: .seconds(5), help: "Longest wait for a connection to an endpoint.")
+            "upstreams.<name>.connect_timeout", timeout, default: .seconds(5),
+            help: "Longest wait for a connection to an endpoint.")
         static let firstByteTimeout = Setting.with(
             "upstreams.<name>.first_byte_timeout", timeout, default: .seconds(60),
             help: "Longest wait from the end of the request to the first byte of the answer.")
@@ -124,7 +133,8 @@ enum Settings {
 extension Settings {
     enum Store {
         static let redisURL = Setting.optional(
-            "redis.url", .redisURL, absent: "no Redis", alias: "REDIS_URL", help: "The server; needed where `redis:` stands.")
+            "redis.url", .redisURL, absent: "no Redis", alias: "REDIS_URL",
+            help: "The server; needed where `redis:` stands.")
         static let redisPassword = Setting.optional(
             "redis.password", .password, absent: "the one in the URL", isSecret: true, help: "The server's password.")
         static let redisTimeout = Setting.with(
@@ -185,6 +195,10 @@ extension Settings {
 }
 
 extension SettingType where Value == String {
+    static let logDestination = SettingType(
+        name: "word or path", allowed: "stdout, off, or the path of a file", schema: SettingType.path.schema,
+        read: SettingType.path.read, show: { $0 })
+
     /// A path, or SQLAlchemy's spelling of one; engines that are not built are refused by name.
     static let databasePath = SettingType(
         name: "path", allowed: "the path of an SQLite file, or sqlite:///relative/path or sqlite:////absolute/path",

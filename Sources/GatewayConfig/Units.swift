@@ -27,7 +27,9 @@ enum Units {
     /// `10s`, `500ms`, `1d`; `nil` for anything else.
     static func duration(_ text: String) -> Duration? {
         let (number, unit) = split(text)
-        guard let count = Digits.value(number), let length = durations.first(where: { $0.unit == unit }) else { return nil }
+        guard let count = Digits.value(number), let length = durations.first(where: { $0.unit == unit }) else {
+            return nil
+        }
         let (milliseconds, overflow) = count.multipliedReportingOverflow(by: length.milliseconds)
         return overflow ? nil : .milliseconds(milliseconds)
     }
@@ -47,7 +49,7 @@ enum Units {
     static func bytes(_ text: String) -> Int? {
         let (number, unit) = split(text)
         guard let count = Digits.value(number) else { return nil }
-        let name = unit.hasPrefix(" ") ? unit.dropFirst() : unit
+        let name = unit.hasPrefix(" ") && unit != " " ? unit.dropFirst() : unit
         guard let size = sizes.first(where: { $0.unit == name }) else { return nil }
         let (bytes, overflow) = count.multipliedReportingOverflow(by: size.bytes)
         return overflow ? nil : bytes
@@ -63,7 +65,8 @@ enum Units {
     /// `5/minute` or `5 per minute`.
     static func rate(_ text: String) -> Rate? {
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
-        let parts = words.count == 3 && words[1] == "per"
+        let parts =
+            words.count == 3 && words[1] == "per"
             ? [words[0], words[2]] : text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2, let count = Digits.value(parts[0]) else { return nil }
         return Rate.Unit(rawValue: String(parts[1])).map { Rate(count: count, unit: $0) }
@@ -103,7 +106,8 @@ struct Rate: Sendable, Equatable {
 
 extension SettingType where Value == Rate {
     static let rate = SettingType(
-        name: "rate", allowed: "a rate such as 5/minute or '5 per minute', by second, minute, hour or day, 1 to 1000000",
+        name: "rate",
+        allowed: "a rate such as 5/minute or '5 per minute', by second, minute, hour or day, 1 to 1000000",
         schema: .members([
             "type": .string("string"), "pattern": .string("^[1-9][0-9]*(/| per )(second|minute|hour|day)$"),
         ]),

@@ -116,7 +116,9 @@ internal import CYAML
             throw problem(event, path, "the nesting is too deep", cure: "at most \(caps.depthMax) levels are read")
         }
         if event.hasAnchor {
-            report(event, path, "an anchor ('&') stands here", cure: "anchors are refused: write each value where it holds")
+            report(
+                event, path, "an anchor ('&') stands here", cure: "anchors are refused: write each value where it holds"
+            )
         }
         if event.hasTag {
             report(event, path, "a tag ('!') stands here", cure: "tags are refused: the setting says what its value is")
@@ -130,7 +132,9 @@ internal import CYAML
         case .mappingStart:
             value = .mapping(try mapping(at: path, depth: depth))
         case .alias:
-            report(event, path, "an alias ('*') stands here", cure: "aliases are refused: write the value out, or quote it if it is text")
+            report(
+                event, path, "an alias ('*') stands here",
+                cure: "aliases are refused: write the value out, or quote it if it is text")
             value = .refused
         default:
             throw problem(event, path, "nothing can be read here", cure: "write a value")
@@ -159,7 +163,9 @@ internal import CYAML
             }
             let keyPath = path.key(key)
             if key == "<<", !isQuoted {
-                report(event, path, "a merge key ('<<') stands here", cure: "merging is refused: write each value where it holds")
+                report(
+                    event, path, "a merge key ('<<') stands here",
+                    cure: "merging is refused: write each value where it holds")
             }
             let value = try node(try next(at: keyPath), at: keyPath, depth: depth + 1)
             if let first = lines[key] {

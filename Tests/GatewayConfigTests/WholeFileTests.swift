@@ -60,7 +60,8 @@ import Testing
     }
 
     @Test func `the example of the design names every key that is not built`() {
-        let text = Self.example.replacing("endpoints: [127.0.0.1:5001]", with: "endpoints: [127.0.0.1:5001]\n    server: gunicorn@20")
+        let text = Self.example.replacing(
+            "endpoints: [127.0.0.1:5001]", with: "endpoints: [127.0.0.1:5001]\n    server: gunicorn@20")
         #expect(
             load(text).problems.map(\.description) == [
                 "gateway.yaml:7:5: upstreams.billing.server: the key 'server' is unknown; known here: endpoints, "
