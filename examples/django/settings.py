@@ -6,7 +6,7 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent
 STATE_DIR = Path(os.environ.get("SAMPLE_STATE_DIR", BASE_DIR.parent.parent / ".dev"))
-GATEWAY_PORT = os.environ.get("HTTPS_PORT", "8443")
+GATEWAY_PORT = os.environ.get("PORT", "8443")
 
 # Without a key from outside, sessions end with each start; the gateway signs people in again.
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or secrets.token_hex(32)
