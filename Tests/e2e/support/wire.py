@@ -4,6 +4,7 @@ The parser is written from RFC 9112 alone and shares nothing with the gateway's,
 reads what the gateway sent disagrees with it wherever one of the two is wrong.
 """
 
+import contextlib
 import re
 import socket
 import ssl
@@ -161,7 +162,11 @@ def _take_chunks(message: Message, rest: bytes) -> tuple[Message, bytes]:
 
 
 def connect(
-    port: int, tls: ssl.SSLContext | None = None, name: str = "localhost", source: str | None = None, timeout: float = 10
+    port: int,
+    tls: ssl.SSLContext | None = None,
+    name: str = "localhost",
+    source: str | None = None,
+    timeout: float = 10,
 ) -> socket.socket:
     """A connection to a loopback port, through TLS for the server `name` where a context is given."""
     peer = socket.create_connection(("127.0.0.1", port), timeout, (source, 0) if source else None)
@@ -209,8 +214,7 @@ def raw(
 ) -> tuple[bytes, bool]:
     """Sends these bytes and returns all that comes back, and whether the peer closed."""
     with connect(port, tls, name, timeout=timeout) as peer:
-        try:
+        # Refused before the end was read: the answer is still to be had.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             peer.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # Refused before the end was read; the answer is still to be had.
         return read_all(peer, timeout)
