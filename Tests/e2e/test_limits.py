@@ -1,10 +1,12 @@
 """Limits: how many pass, what the others are told, and what holds while Redis is away."""
 
 import concurrent.futures
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 from support.gateway import SIGNED_IN, Gateway, route
 from support.processes import Program, start_redis, wait_until
 from support.upstream import FakeUpstream
@@ -98,8 +100,6 @@ def test_two_gateways_share_a_count_in_redis(start_gateway, upstream: FakeUpstre
 
 
 def test_redis_forgets_its_scripts_and_nobody_notices(start_gateway, upstream: FakeUpstream, redis_server):
-    import redis
-
     _, port = redis_server
     gateway = start_gateway({"raw": upstream.port}, in_redis(port, "deny"))
     assert ask(gateway).status == 200
@@ -185,8 +185,6 @@ def test_a_stopped_store_does_not_hold_others_up(start_gateway, upstream: FakeUp
     server, port = redis_server
     gateway = start_gateway({"raw": upstream.port}, in_redis(port, "deny"))
     assert ask(gateway).status == 200
-    import signal
-
     server.signal(signal.SIGSTOP)
     try:
         wait_for_status(gateway, 503)
