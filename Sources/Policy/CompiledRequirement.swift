@@ -16,33 +16,33 @@ public struct CompiledRequirement: Sendable {
         self.steps = steps
     }
 
-    /// Whether the subject has what is asked for.
-    public func holds(for claims: SubjectClaims) -> Bool { holds(at: 0, claims) }
+    /// Whether a subject with these rights has what is asked for.
+    public func holds(scopes: Set<Scope>, roles: Set<Role>) -> Bool { holds(at: 0, scopes, roles) }
 
     /// The same answer with what is missing; only a refusal costs more than `holds`.
-    public func evaluate(_ claims: SubjectClaims) -> RequirementOutcome {
-        holds(for: claims) ? .satisfied : Policy.evaluate(source, claims: claims)
+    public func evaluate(scopes: Set<Scope>, roles: Set<Role>) -> RequirementOutcome {
+        holds(scopes: scopes, roles: roles) ? .satisfied : judge(source, scopes, roles)
     }
 
-    private func holds(at index: Int, _ claims: SubjectClaims) -> Bool {
+    private func holds(at index: Int, _ scopes: Set<Scope>, _ roles: Set<Role>) -> Bool {
         switch steps[index] {
         case .authenticated:
             return true
         case .scope(let scope):
-            return claims.scopes.cover(scope)
+            return scopes.cover(scope)
         case .role(let role):
-            return claims.roles.contains(role)
+            return roles.contains(role)
         case .allOf(let end):
             var member = index + 1
             while member < end {
-                guard holds(at: member, claims) else { return false }
+                guard holds(at: member, scopes, roles) else { return false }
                 member = self.end(of: member)
             }
             return true
         case .anyOf(let end):
             var member = index + 1
             while member < end {
-                if holds(at: member, claims) { return true }
+                if holds(at: member, scopes, roles) { return true }
                 member = self.end(of: member)
             }
             return false

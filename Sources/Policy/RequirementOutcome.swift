@@ -11,17 +11,21 @@ public enum RequirementOutcome: Sendable, Equatable {
 
 /// Judges what a rule asks for by what a verified credential says, and by nothing else.
 public func evaluate(_ requirement: Requirement, claims: SubjectClaims) -> RequirementOutcome {
+    judge(requirement, claims.scopes, claims.roles)
+}
+
+func judge(_ requirement: Requirement, _ scopes: Set<Scope>, _ roles: Set<Role>) -> RequirementOutcome {
     switch requirement {
     case .authenticated:
         return .satisfied
     case .scope(let scope):
-        return claims.scopes.cover(scope) ? .satisfied : .missing(scopes: [scope], roles: [])
+        return scopes.cover(scope) ? .satisfied : .missing(scopes: [scope], roles: [])
     case .role(let role):
-        return claims.roles.contains(role) ? .satisfied : .missing(scopes: [], roles: [role])
+        return roles.contains(role) ? .satisfied : .missing(scopes: [], roles: [role])
     case .allOf(let members):
-        return members.reduce(.satisfied) { $0.and(evaluate($1, claims: claims)) }
+        return members.reduce(.satisfied) { $0.and(judge($1, scopes, roles)) }
     case .anyOf(let members):
-        return members.reduce(.missing(scopes: [], roles: [])) { $0.or(evaluate($1, claims: claims)) }
+        return members.reduce(.missing(scopes: [], roles: [])) { $0.or(judge($1, scopes, roles)) }
     }
 }
 

@@ -53,7 +53,9 @@ import Testing
             let compiled = CompiledRequirement(requirement)
             #expect(compiled.holds(for: subject) == expected, "\(requirement) \(subject)")
             #expect((evaluate(requirement, claims: subject) == .satisfied) == expected)
-            #expect(compiled.evaluate(subject) == evaluate(requirement, claims: subject))
+            #expect(
+                compiled.evaluate(scopes: subject.scopes, roles: subject.roles)
+                    == evaluate(requirement, claims: subject))
             satisfied += expected ? 1 : 0
         }
         #expect((2_000...18_000).contains(satisfied))
@@ -141,4 +143,8 @@ import Testing
         }
         return try scope(parts.joined(separator: ":"))
     }
+}
+
+extension CompiledRequirement {
+    fileprivate func holds(for claims: SubjectClaims) -> Bool { holds(scopes: claims.scopes, roles: claims.roles) }
 }

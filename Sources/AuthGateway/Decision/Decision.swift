@@ -62,17 +62,20 @@ func decide(
         return route.access == .optional ? .allow : .challenge(.credentialAbsent)
     case .valid(let kind):
         // A kind that the route does not accept should not have been read. Then it is none.
-        guard route.accepts(kind), let claims else { return .challenge(.credentialAbsent) }
-        return authorize(claims, route, rule)
+        // The two sets alone: a copy of whole claims costs a reference count for each member.
+        guard route.accepts(kind), let scopes = claims?.scopes, let roles = claims?.roles else {
+            return .challenge(.credentialAbsent)
+        }
+        return authorize(scopes, roles, route, rule)
     }
 }
 
 /// Whether someone who is believed may go on.
-private func authorize(_ claims: SubjectClaims, _ route: CompiledRoute, _ rule: Int?) -> Decision {
+private func authorize(_ scopes: Set<Scope>, _ roles: Set<Role>, _ route: CompiledRoute, _ rule: Int?) -> Decision {
     guard route.access == .rules else { return .allow }
     // A route with rules under none of which the request falls is answered 405 before this. Denied all the same.
     guard let rule, route.rules.indices.contains(rule) else { return .deny(missing: [], roles: []) }
-    switch route.rules[rule].requirement.evaluate(claims) {
+    switch route.rules[rule].requirement.evaluate(scopes: scopes, roles: roles) {
     case .satisfied: return .allow
     case .missing(scopes: let scopes, roles: let roles): return .deny(missing: scopes, roles: roles)
     }

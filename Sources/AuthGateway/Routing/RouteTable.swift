@@ -75,13 +75,15 @@ struct RouteTable: Sendable {
         var hash = seed
         var end = start
         var isEscaped = false
-        while end < path.count, path[end] != slash {
-            if let decoded = decodedEscape(path, at: end, before: path.count) {
+        while end < path.count {
+            let byte = path[end]
+            if byte == slash { break }
+            if byte == percent, let decoded = decodedEscape(path, at: end, before: path.count) {
                 hash = RouteTable.extended(hash, decoded)
                 isEscaped = true
                 end += 3
             } else {
-                hash = RouteTable.extended(hash, path[end])
+                hash = RouteTable.extended(hash, byte)
                 end += 1
             }
         }
@@ -118,15 +120,15 @@ struct RouteTable: Sendable {
     private func isName(
         of edge: Edge, _ bytes: Span<UInt8>, from start: Int, to end: Int, isEscaped: Bool
     ) -> Bool {
-        var index = start
+        let names = names.span
         if !isEscaped {
             guard end - start == edge.nameCount else { return false }
-            for offset in edge.nameStart..<(edge.nameStart + edge.nameCount) {
-                guard names[offset] == bytes[index] else { return false }
-                index += 1
+            for offset in 0..<edge.nameCount where names[edge.nameStart + offset] != bytes[start + offset] {
+                return false
             }
             return true
         }
+        var index = start
         for offset in edge.nameStart..<(edge.nameStart + edge.nameCount) {
             guard index < end else { return false }
             if let decoded = decodedEscape(bytes, at: index, before: end) {
@@ -250,3 +252,4 @@ extension RouteTable {
 
 private let slash = UInt8(ascii: "/")
 private let dot = UInt8(ascii: ".")
+private let percent = UInt8(ascii: "%")
