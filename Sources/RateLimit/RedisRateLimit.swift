@@ -96,7 +96,7 @@ public final class RedisRateLimit {
     }
 
     /// Believes nothing but what the script can have said.
-    private static func answer(_ reply: Result<RedisReply, RedisError>, rule: RateLimitRule) -> RateLimitAnswer {
+    static func answer(_ reply: Result<RedisReply, RedisError>, rule: RateLimitRule) -> RateLimitAnswer {
         switch reply {
         case .failure(let error): return .storeUnavailable(error)
         case .success(.array(let items)):
