@@ -13,8 +13,11 @@ public struct Password: Sendable, CustomStringConvertible, CustomDebugStringConv
     /// The text's UTF-8 as it stands: no trimming, no normalisation, no change of case.
     public init?(_ text: String) { self.init(Array(text.utf8)) }
 
+    /// `<password>`, as everywhere that it might be printed.
     public var description: String { "<password>" }
+    /// `<password>`.
     public var debugDescription: String { "<password>" }
+    /// Shows no members.
     public var customMirror: Mirror { Mirror(self, children: []) }
 
     static let bytesMax = 256
