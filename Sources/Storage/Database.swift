@@ -1,5 +1,6 @@
 internal import Dispatch
 public import IdentityModel
+internal import Synchronization
 
 /// The embedded database: one thread that writes, a few that read, and bounded queues in front of them.
 ///
@@ -29,6 +30,7 @@ public final class Database: Sendable {
     private let writerEnded = DispatchSemaphore(value: 0)
     private let readerEnded = DispatchSemaphore(value: 0)
     private let readerCount: Int
+    private let isClosed = Atomic(false)
 
     /// Opens the file, creates it (mode 0600) when there is none, brings its schema up to date, starts the threads.
     ///
@@ -70,8 +72,9 @@ public final class Database: Sendable {
         reads.close()
     }
 
-    /// Refuses new work, finishes what was queued, closes the connections. Blocks until then; to be called once.
+    /// Refuses new work, finishes what was queued, closes the connections. Blocks until then; later calls do nothing.
     public func close() {
+        guard !isClosed.exchange(true, ordering: .relaxed) else { return }
         // The writer's connection goes last: closing it moves the log into the file, which a reader's may not do.
         reads.close()
         for _ in 0..<readerCount { readerEnded.wait() }
