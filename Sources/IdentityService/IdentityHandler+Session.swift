@@ -33,9 +33,10 @@ extension IdentityHandler {
     /// Ends the presented session for good: in the store, then in every worker's cache. Only then may it be answered.
     func endPresentedSession(_ request: Request) async throws(StoreError) {
         guard let key = presentedKey(request) else { return }
-        let isEnded = try await sessions.end(key)
+        let userID = try await sessions.end(key)
         revocations.revoke(key)
-        if isEnded { logger.info("auth.logout", metadata: ["request_id": "\(request.requestID)"]) }
+        guard let userID else { return }
+        logger.info("auth.logout", metadata: ["request_id": "\(request.requestID)", "user_id": "\(userID)"])
     }
 
     func attempt(_ request: Request, username: String, password: Secret<String>) -> SignInAttempt {

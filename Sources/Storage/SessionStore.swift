@@ -57,7 +57,7 @@ public struct SessionStore: SessionAuthority {
         return try await database.write { connection throws(StoreError) -> Beginning? in
             guard let user = try connection.user(id: userID), user.mayStartSession else { return nil }
             var ended: [SessionKey] = []
-            if let presented, try connection.endSession(presented) { ended.append(presented) }
+            if let presented, try connection.endSession(presented) != nil { ended.append(presented) }
             ended += try connection.endSessions(of: userID, keeping: SessionStore.sessionsOfUserMax - 1)
             try connection.run(
                 """
@@ -97,8 +97,8 @@ public struct SessionStore: SessionAuthority {
         return found.session
     }
 
-    /// Ends a session; `false` when there was none.
-    public func end(_ key: SessionKey) async throws(StoreError) -> Bool {
+    /// Ends a session; returns the identifier of the user whose it was, `nil` when there was none.
+    public func end(_ key: SessionKey) async throws(StoreError) -> Int64? {
         try await database.write { connection throws(StoreError) in try connection.endSession(key) }
     }
 
@@ -148,8 +148,8 @@ extension User {
 }
 
 extension SQLiteConnection {
-    fileprivate func endSession(_ key: SessionKey) throws(StoreError) -> Bool {
-        try run("DELETE FROM sessions WHERE key = ?", [.blob(key.bytes)]) == 1
+    fileprivate func endSession(_ key: SessionKey) throws(StoreError) -> Int64? {
+        try row("DELETE FROM sessions WHERE key = ? RETURNING user_id", [.blob(key.bytes)]) { $0.integer(0) }
     }
 
     /// Ends a user's sessions but the newest `keeping`.
