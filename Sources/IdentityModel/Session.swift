@@ -56,20 +56,6 @@ public struct Session: Sendable, Equatable {
     public func isLive(at now: Int64) -> Bool { now < expiresAt && now < idleExpiresAt }
 }
 
-/// A store did not answer. Never to be read as "there is none".
-public struct StoreError: Error, Sendable, CustomStringConvertible {
-    /// What went wrong, for the log; holds no secret and no value of a user.
-    public let description: String
-    /// The store refused because its queue was full or its deadline passed; worth another try soon.
-    public let isOverload: Bool
-
-    /// Makes the error.
-    public init(_ description: String, isOverload: Bool = false) {
-        self.description = description
-        self.isOverload = isOverload
-    }
-}
-
 /// Answers which session a key belongs to. The worker asks it for what is not in its cache.
 public protocol SessionAuthority: Sendable {
     /// The live session stored under `key`; `nil` when there is none, it has ended or its user may not sign in now.
