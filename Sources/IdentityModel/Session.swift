@@ -15,6 +15,9 @@ public struct SessionKey: Hashable, Sendable {
         self.words = (words[0], words[1], words[2], words[3])
     }
 
+    /// Takes a SHA-256 digest as four big-endian words.
+    public init(words: (UInt64, UInt64, UInt64, UInt64)) { self.words = words }
+
     /// The digest's 32 bytes.
     public var bytes: [UInt8] {
         [words.0, words.1, words.2, words.3].flatMap { word in
