@@ -14,6 +14,7 @@ public struct RedisSettings: Sendable {
     public var stallTimeout = Duration.seconds(5)
     /// The shortest and the longest pause between attempts, before jitter.
     public var pauseMin = Duration.milliseconds(50)
+    /// See the type.
     public var pauseMax = Duration.seconds(5)
     /// Commands that wait for an answer, those past their deadline included.
     public var pendingMax = 4096

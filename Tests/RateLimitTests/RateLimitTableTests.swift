@@ -34,11 +34,13 @@ import Testing
         var now: UInt64 = 0
         var allowed = 0
         for _ in 0..<50_000 {
-            now += Int.random(in: 0...99, using: &chance) == 0
+            now +=
+                Int.random(in: 0...99, using: &chance) == 0
                 ? UInt64.random(in: 0...30_000_000_000, using: &chance)
                 : UInt64.random(in: 0...3_000_000, using: &chance)
             // Few keys come often, many seldom.
-            let number = Bool.random(using: &chance)
+            let number =
+                Bool.random(using: &chance)
                 ? Int.random(in: 0...5, using: &chance) : Int.random(in: 0...3000, using: &chance)
             let outcome = table.take(rules[number % 3], key: key(number, rule: number % 3), now: now)
             #expect(table.count <= entriesMax)

@@ -253,7 +253,9 @@ import Testing
     @Test(arguments: [
         "HTTP/1.1 400 Bad Request\r\n\r\n", "\0\0\0\0", "$5\r\nabc", "*2147483647\r\n", "+PONG\r\n+AGAIN\r\n", "",
     ])
-    func `garbage, half an answer or one too many ends the connection, and the next one works`(wire: String) async throws {
+    func `garbage, half an answer or one too many ends the connection, and the next one works`(wire: String)
+        async throws
+    {
         let isFirst = Mutex(true)
         let attempts = SharedFlag(isFirst)
         let server = try FakeServer { peer in
