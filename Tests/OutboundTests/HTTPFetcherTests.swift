@@ -229,6 +229,29 @@ struct HTTPFetcherTests {
         }
     }
 
+    @Test func `a certificate is believed only from an authority that is trusted, and only for its name`() async throws
+    {
+        let server = try TLSServer()
+        defer { withExtendedLifetime(server) {} }
+        let url = "https://127.0.0.1:\(server.port)/"
+        guard case .untrusted = await failure(url) else { return #expect(Bool(false)) }
+        let trusting = HTTPFetcher(caFile: server.certificate, usesEnvironmentProxy: false)
+        #expect(try await trusting.get(url).status == 200)
+        do {
+            _ = try await trusting.get("https://localhost:\(server.port)/")
+            #expect(Bool(false), "the certificate names no localhost")
+        } catch {
+            guard case .untrusted = error else { return #expect(Bool(false), "\(error)") }
+        }
+        let missing = HTTPFetcher(caFile: "/nonexistent.pem", usesEnvironmentProxy: false)
+        do {
+            _ = try await missing.get(url)
+            #expect(Bool(false), "the file of authorities is not there")
+        } catch {
+            guard case .untrusted = error else { return #expect(Bool(false), "\(error)") }
+        }
+    }
+
     @Test func `a peer that speaks no TLS is not trusted`() async throws {
         let server = try LoopbackServer { _ in .ok("plain") }
         defer { server.stop() }
