@@ -80,7 +80,8 @@ struct HTTPFetcherTests {
         let start = ContinuousClock.now
         #expect(await failure(server.origin, limits: FetchLimits(deadline: .milliseconds(150))) == .timedOut)
         let duration = start.duration(to: .now)
-        #expect(duration >= .milliseconds(150))
+        // libcurl counts whole milliseconds.
+        #expect(duration >= .milliseconds(145))
         #expect(duration < .seconds(5))
     }
 
