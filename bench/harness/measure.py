@@ -90,7 +90,9 @@ def _sample_behind(subject, work, round_number, conditions, upstream, directory,
 
 def _load(subject, work, round_number, conditions, site, proxy, upstream) -> Sample:
     first_request, first_connection = upstream.requests, upstream.connections
-    with Process("wrk", _wrk(work, conditions, site), LOAD_CPU, site.directory, _wrk_environment(work, site), True) as wrk:
+    with Process(
+        "wrk", _wrk(work, conditions, site), LOAD_CPU, site.directory, _wrk_environment(work, site), True
+    ) as wrk:
         # Handshakes, filling caches and pools: every token once, at least.
         warm_until = time.monotonic() + WARM_SECONDS
         warm_requests = first_request + work.tokens * 11 // 10
@@ -150,9 +152,7 @@ def _check_load(subject: str, work: Work, conditions: Conditions, report: dict[s
         raise Failure(f"{subject}, {work.name}: wrk counted errors: {errors}")
     # What wrk had in flight when it stopped has reached the upstream and not wrk.
     if not -IN_FLIGHT_SLACK <= forwarded - report["requests"] <= conditions.connections + IN_FLIGHT_SLACK:
-        raise Failure(
-            f"{subject}, {work.name}: wrk got {report['requests']} answers, the upstream gave {forwarded}"
-        )
+        raise Failure(f"{subject}, {work.name}: wrk got {report['requests']} answers, the upstream gave {forwarded}")
 
 
 class SiteDirectory(tempfile.TemporaryDirectory):

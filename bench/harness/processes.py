@@ -68,13 +68,13 @@ def _prepare_child() -> None:
 
 
 class Process:
-    """A program pinned to one core, with its output in a file; a context manager that ends it."""
+    """A program, pinned to one core if `cpu` says so, with its output in a file; a context manager that ends it."""
 
     def __init__(
         self,
         name: str,
         command: list[str],
-        cpu: int,
+        cpu: int | None,
         directory: Path,
         environment: dict[str, str] | None = None,
         pipe: bool = False,
@@ -83,7 +83,7 @@ class Process:
         self.output = directory / f"{name}.out"
         with self.output.open("wb") as output:
             self._popen = subprocess.Popen(
-                [tools.find("taskset"), "-c", str(cpu), *command],
+                command if cpu is None else [tools.find("taskset"), "-c", str(cpu), *command],
                 cwd=directory,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
@@ -136,10 +136,10 @@ class Process:
         """SIGINT, which makes wrk stop and report."""
         self._popen.send_signal(signal.SIGINT)
 
-    def stop(self, pid: int | None = None) -> None:
-        """SIGTERM and, if that does not help, SIGKILL; `pid` where another process is to get the first one."""
+    def stop(self) -> None:
+        """SIGTERM and, if that does not help, SIGKILL."""
         if self.is_running():
-            os.kill(pid or self.pid, signal.SIGTERM)
+            os.kill(self.main_pid(), signal.SIGTERM)
             try:
                 self._popen.wait(timeout=STOP_SECONDS_MAX)
             except subprocess.TimeoutExpired:
@@ -148,6 +148,10 @@ class Process:
                 print(f"note: {self.name} did not end within {STOP_SECONDS_MAX:.0f} s of SIGTERM and was killed")
         if self._popen.stdout is not None:
             self._popen.stdout.close()
+
+    def main_pid(self) -> int:
+        """The process that is asked to end."""
+        return self.pid
 
     def tree(self) -> list[int]:
         """The process and its descendants."""
@@ -192,7 +196,7 @@ def busy_seconds(cpu: int) -> float:
 class Upstream(Process):
     """bench/native/upstream.c on the load's core, with the numbers it keeps."""
 
-    def __init__(self, directory: Path, cpu: int = LOAD_CPU):
+    def __init__(self, directory: Path, cpu: int | None = LOAD_CPU):
         counters = directory / "upstream.counters"
         super().__init__("upstream", [tools.upstream(), "tcp", str(counters)], cpu, directory, pipe=True)
         line = self.first_line()

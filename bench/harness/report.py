@@ -71,7 +71,7 @@ def markdown(results: Results) -> str:
         f"{settings['rounds']} rounds of {settings['seconds']:g} s, {settings['connections']} connections,"
         f" {settings['machine']}. Made by `{settings['command']}`. Compare only within one run.",
         "",
-        "| work | proxy | CPU µs, median (min) | ratio to haproxy, median (range) | goal | requests/s | disturbed rounds |",
+        "| work | proxy | CPU µs, median (min) | ratio to haproxy (range) | goal | requests/s | disturbed rounds |",
         "|---|---|---|---|---|---|---|",
     ]
     previous = None
