@@ -9,10 +9,13 @@ let settings: [SwiftSetting] = [
     .strictMemorySafety(),
 ]
 
+/// Settings of the modules that each exchange passes through: debug builds, which the tests run, check exclusive access
+/// while they run; release builds leave it to the compiler (docs/decisions/exclusivity.md has the figures).
+let dataPlane = settings + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 /// One Swift module and its unit tests; `uses` is the module's row in the table of docs/ARCHITECTURE.md.
-func module(_ name: String, uses: [Target.Dependency] = [], tested: Bool = true) -> [Target] {
+func module(_ name: String, uses: [Target.Dependency] = [], settings: [SwiftSetting] = settings) -> [Target] {
     let target = Target.target(name: name, dependencies: uses, swiftSettings: settings)
-    guard tested else { return [target] }
     let tests = Target.testTarget(
         name: "\(name)Tests",
         dependencies: [.byName(name: name)] + uses,
@@ -44,10 +47,10 @@ var targets: [Target] = [
         ],
         swiftSettings: settings),
 ]
-targets += module("HTTPModel", uses: [http])
+targets += module("HTTPModel", uses: [http], settings: dataPlane)
 targets += module("IdentityModel")
-targets += module("Telemetry", uses: [logging])
-targets += module("EventLoop", uses: ["CLinux"])
+targets += module("Telemetry", uses: [logging], settings: dataPlane)
+targets += module("EventLoop", uses: ["CLinux"], settings: dataPlane)
 targets += module("JOSE", uses: ["COpenSSL"])
 targets += module("Passwords", uses: ["CArgon2", "COpenSSL"])
 targets += module("GatewayConfig", uses: ["CYAML", "IdentityModel"])
@@ -56,7 +59,8 @@ targets += module("Storage", uses: ["CSQLite", "IdentityModel"])
 targets += module("Outbound", uses: ["CCurl", "HTTPModel", "Telemetry"])
 targets += module("Redis", uses: ["CHiredis", "EventLoop"])
 targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"])
-targets += module("ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry"])
+targets += module(
+    "ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http], settings: dataPlane)
 targets += module(
     "IdentityService",
     uses: ["HTTPModel", "IdentityModel", "JOSE", "Passwords", "Policy", "Storage", "Telemetry", http, logging])
@@ -65,7 +69,8 @@ targets += module(
     uses: [
         "COpenSSL", "EventLoop", "GatewayConfig", "HTTPModel", "IdentityModel", "IdentityService", "JOSE", "Outbound",
         "Passwords", "Policy", "ProxyCore", "RateLimit", "Redis", "Storage", "Telemetry", http, logging,
-    ])
+    ],
+    settings: dataPlane)
 
 let package = Package(
     name: "auth-gateway",

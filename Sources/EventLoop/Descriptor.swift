@@ -16,7 +16,7 @@ public struct Descriptor: ~Copyable, Sendable {
         return number
     }
 
-    deinit { _ = Glibc.close(number) }
+    deinit { if number >= 0 { _ = Glibc.close(number) } }
 }
 
 /// A system call that failed in a way the caller cannot work around.

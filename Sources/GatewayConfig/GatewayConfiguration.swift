@@ -4,8 +4,9 @@ public import IdentityModel
 public struct SourceLocation: Sendable, Equatable {
     /// The key path, such as `routes[2].rules[0].require`.
     public var path: String
-    /// Line and column, counted from 1.
+    /// Counted from 1; 0 where a line makes no sense.
     public var line: Int
+    /// In characters, counted from 1.
     public var column: Int
 
     /// Memberwise.
@@ -31,21 +32,34 @@ public struct GatewayConfiguration: Sendable {
     public var drainDelay: Duration
     /// How long a stop waits for exchanges in flight.
     public var stopTimeout: Duration
+    /// Where events go.
     public var log: Log
+    /// The listener for operators.
     public var admin: Admin
+    /// The addresses to accept on; at least one.
     public var listeners: [Listener]
+    /// The applications behind the gateway, in the order of the file.
     public var upstreams: [Upstream]
+    /// How subjects prove who they are.
     public var authentication: Authentication
     /// Scopes that each role grants.
     public var roles: [Role: Set<Scope>]
+    /// The shared store, where one is configured.
     public var redis: RedisStore?
+    /// Named limits, in the order of the file.
     public var limits: [Limit]
+    /// The identity service in this program.
     public var identity: Identity
+    /// What is let through; the order means nothing.
     public var routes: [Route]
+    /// Expectations of the file about its routes.
     public var tests: [RouteTest]
 
+    /// A user, and optionally a group, by name.
     public struct RunAs: Sendable, Equatable {
+        /// The user's name.
         public var user: String
+        /// The group's name; `nil` is the user's own.
         public var group: String?
     }
 
@@ -57,10 +71,15 @@ public struct GatewayConfiguration: Sendable {
         public var prefixLength: Int
     }
 
+    /// Where events go.
     public struct Log: Sendable, Equatable {
+        /// Where the access log may go.
         public enum Destination: Sendable, Equatable {
+            /// Nowhere.
             case off
+            /// Standard output.
             case standardOutput
+            /// A file, by its path.
             case file(String)
         }
         /// Where the access log goes.
@@ -69,6 +88,7 @@ public struct GatewayConfiguration: Sendable {
         public var level: String
     }
 
+    /// The listener for operators.
     public struct Admin: Sendable, Equatable {
         /// `nil` switches the admin listener off.
         public var address: SocketAddress?
@@ -81,14 +101,21 @@ public struct GatewayConfiguration: Sendable {
         case unix(path: String)
     }
 
+    /// An address to accept on.
     public struct Listener: Sendable {
+        /// Where it stands in the file.
         public var location: SourceLocation
+        /// Where to accept: an IP address, never a name.
         public var address: SocketAddress
+        /// TLS; `nil` is plain HTTP.
         public var tls: TLS?
         /// Answer every request with a redirect to HTTPS on this port.
         public var redirectToHTTPSPort: UInt16?
+        /// Open connections, over all workers.
         public var connectionsMax: Int
+        /// The longest wait for a finished TLS handshake.
         public var handshakeTimeout: Duration
+        /// The longest wait for a complete request head.
         public var headTimeout: Duration
         /// The longest silence while a request body is being read.
         public var bodyTimeout: Duration
@@ -98,18 +125,24 @@ public struct GatewayConfiguration: Sendable {
         public var tunnelIdleTimeout: Duration
         /// Request line and fields together.
         public var headBytesMax: Int
+        /// Fields of one request head.
         public var fieldsMax: Int
         /// Total bytes of chunk extensions in one message.
         public var chunkExtensionBytesMax: Int
+        /// Lets paths through that are not UTF-8 once decoded.
         public var allowInvalidUTF8: Bool
+        /// What happens to field names with `_`.
         public var underscoreHeaders: UnderscoreHeaders
     }
 
     /// What happens to a field name with `_` that is no alias of a protected one.
     public enum UnderscoreHeaders: String, Sendable, CaseIterable { case drop, refuse, pass }
 
+    /// How a listener speaks TLS.
     public struct TLS: Sendable {
+        /// A certificate and its key.
         public struct Certificate: Sendable, Equatable {
+            /// Where it stands in the file.
             public var location: SourceLocation
             /// PEM file with the certificate and its chain.
             public var certificate: String
@@ -118,14 +151,21 @@ public struct GatewayConfiguration: Sendable {
         }
         /// The first one answers where no name fits.
         public var certificates: [Certificate]
+        /// The lowest version accepted.
         public var minimumVersion: Version
+        /// Versions of TLS.
         public enum Version: String, Sendable, CaseIterable { case tls12 = "1.2", tls13 = "1.3" }
     }
 
+    /// An application behind the gateway.
     public struct Upstream: Sendable {
+        /// Where it stands in the file.
         public var location: SourceLocation
+        /// Its name.
         public var name: String
+        /// Where it listens, taken in turn; at least one.
         public var endpoints: [SocketAddress]
+        /// The longest wait for a connection to an endpoint.
         public var connectTimeout: Duration
         /// From the end of the request to the first byte of the answer.
         public var firstByteTimeout: Duration
@@ -139,19 +179,29 @@ public struct GatewayConfiguration: Sendable {
         public var headBytesMax: Int
     }
 
+    /// How subjects prove who they are.
     public struct Authentication: Sendable {
+        /// The session cookie.
         public var session: SessionCookie
+        /// Issuers whose tokens count; each issuer once.
         public var jwt: [TokenIssuer]
+        /// Verified tokens remembered by each worker, over all issuers.
+        public var jwtCacheEntriesMax: Int
     }
 
+    /// The session and its cookie.
     public struct SessionCookie: Sendable {
+        /// Where it stands in the file.
         public var location: SourceLocation
         /// `nil`: `__Host-gateway_session` with TLS and without `domain`, else `gateway_session`.
         public var cookieName: String?
+        /// The domain that shares the cookie, without a leading dot; `nil` is the host alone.
         public var domain: String?
         /// An absolute URL of the sign-in page, where it is on another host; else `/auth/login` on this one.
         public var loginURL: String?
+        /// A session that is not used for this long ends.
         public var idleTimeout: Duration
+        /// A session ends after this long whatever happens.
         public var lifetime: Duration
         /// Sessions remembered by each worker.
         public var cacheEntriesMax: Int
@@ -159,61 +209,93 @@ public struct GatewayConfiguration: Sendable {
         public var cacheTTL: Duration
     }
 
+    /// Signatures of tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
     public enum SignatureAlgorithm: String, Sendable, CaseIterable { case ES256, RS256, EdDSA, HS256 }
 
+    /// An issuer whose tokens count.
     public struct TokenIssuer: Sendable {
+        /// Where its keys come from.
         public enum Keys: Sendable {
             /// The gateway's own signing keys.
             case identity
+            /// A file, by its path.
             case file(String)
+            /// The URL of a JWK set.
             case url(String)
             /// For HS256 alone.
             case secret(Secret<[UInt8]>)
         }
+        /// Where it stands in the file.
         public var location: SourceLocation
+        /// The `iss` that its tokens must have.
         public var issuer: String
+        /// One of these must be among the `aud` of a token.
         public var audiences: [String]
+        /// Where its keys come from.
         public var keys: Keys
+        /// The signatures accepted; they fit the keys.
         public var algorithms: [SignatureAlgorithm]
+        /// How far the issuer's clock may be off.
         public var clockSkew: Duration
         /// How often a JWKS URL is asked again.
         public var refreshInterval: Duration
         /// The claim that becomes `X-Auth-User`.
         public var usernameClaim: String
+        /// The claim that lists roles.
         public var rolesClaim: String
+        /// The claim that lists groups.
         public var groupsClaim: String
         /// Put before the user's name, so that two sources cannot name one user.
         public var prefix: String?
-        /// Verified tokens remembered by each worker, over all issuers.
     }
 
+    /// A Redis server.
     public struct RedisStore: Sendable {
+        /// Where it stands in the file.
         public var location: SourceLocation
+        /// Its address or name.
         public var host: String
+        /// Its TCP port.
         public var port: UInt16
+        /// The number for `SELECT`.
         public var database: Int
+        /// The user for `AUTH`; `nil` is the default one.
         public var username: String?
+        /// The password for `AUTH`.
         public var password: Secret<String>?
         /// How long a command may take before the store counts as away.
         public var timeout: Duration
     }
 
+    /// A configured rule for how often.
     public struct Limit: Sendable {
+        /// What is counted.
         public enum Key: String, Sendable, CaseIterable { case address, subject, route }
+        /// Where counts are kept.
         public enum Store: String, Sendable, CaseIterable { case memory, redis }
+        /// What holds while the store is away.
         public enum OnStoreError: String, Sendable, CaseIterable { case allow, deny, local }
+        /// Where it stands in the file.
         public var location: SourceLocation
+        /// Its name.
         public var name: String
         /// Permitted requests in each period.
         public var count: Int
+        /// The length of the period.
         public var period: Duration
+        /// How many may come at once.
         public var burst: Int
+        /// What is counted.
         public var key: Key
+        /// Where counts are kept.
         public var store: Store
+        /// What holds while the store is away.
         public var onStoreError: OnStoreError
     }
 
+    /// The identity service in this program.
     public struct Identity: Sendable {
+        /// Where it stands in the file.
         public var location: SourceLocation
         /// Path of the SQLite file.
         public var databasePath: String
@@ -223,23 +305,30 @@ public struct GatewayConfiguration: Sendable {
         public var exposeSessionToken: Bool
         /// Whether `GET /api/auth/verify` without a session is 200 with `authenticated: false`, or 401.
         public var verifyWithoutSession: VerifyWithoutSession
+        /// Answers to a question about no session.
         public enum VerifyWithoutSession: String, Sendable, CaseIterable { case ok = "200", unauthorized = "401" }
+        /// Life of minted tokens.
         public var tokenLifetime: Duration
         /// Audience of minted tokens unless the command names one.
         public var tokenAudience: String
     }
 
+    /// A match, and what holds for it.
     public struct Route: Sendable {
+        /// Where requests go.
         public enum Target: Sendable, Equatable {
+            /// An upstream, by its name.
             case upstream(String)
             /// The identity service in this binary.
             case identity
         }
+        /// Who may use the route.
         public enum Access: Sendable, Equatable {
             /// Reads no credential and writes no identity.
             case open
             /// Reads credentials, goes on without any, but not with a wrong one.
             case optional
+            /// The first rule whose methods match decides; at least one.
             case rules([Rule])
         }
         /// How the subject is named to the application.
@@ -249,6 +338,7 @@ public struct GatewayConfiguration: Sendable {
             case oauth2Proxy = "oauth2-proxy"
             case authelia, authentik
         }
+        /// Where it stands in the file.
         public var location: SourceLocation
         /// The name in logs and metrics; host and path unless given.
         public var name: String
@@ -256,40 +346,74 @@ public struct GatewayConfiguration: Sendable {
         public var host: String?
         /// As written, checked: absolute, `*` for one segment, a final `**` for the rest.
         public var path: String
+        /// Where requests go.
         public var target: Target
+        /// Who may use it.
         public var access: Access
         /// Credentials that the route accepts; empty on open routes.
         public var credentials: [CredentialKind]
         /// Names of limits that hold for the whole route.
         public var limits: [String]
+        /// How the subject is named to the application.
         public var headers: HeaderPreset
+        /// Passes on the credential that was used up here.
         public var forwardCredential: Bool
+        /// Lets CORS preflights through without identity.
         public var preflightPass: Bool
         /// Encoded bytes let through, out of `%2F`, `%5C`, `%00` and encoded control bytes.
         public var allowEncoded: Set<UInt8>
+        /// The longest request body; `nil` is no bound.
         public var bodyBytesMax: Int?
     }
 
+    /// What requests of some methods need.
     public struct Rule: Sendable, Equatable {
+        /// Where it stands in the file.
         public var location: SourceLocation
         /// `nil`: every method. GET covers HEAD.
         public var methods: [String]?
+        /// What is asked of the subject.
         public var require: Requirement
+        /// Names of limits that hold for the rule.
         public var limits: [String]
     }
 
     /// An expectation from the file, run by `check` and before each reload.
     public struct RouteTest: Sendable {
+        /// What a test may expect.
         public enum Expectation: Sendable, Equatable {
+            /// A decision.
             case allow, challenge, deny
+            /// A status of the answer.
             case status(Int)
         }
+        /// Where it stands in the file.
         public var location: SourceLocation
+        /// The method, in capitals.
         public var method: String
+        /// An absolute URL, in the spelling of the file.
         public var url: String
-        /// `nil`: nobody.
+        /// Scopes held, those of the roles included; `nil`: nobody asks.
         public var scopes: Set<Scope>?
+        /// Roles held.
         public var roles: Set<Role>
+        /// What should come of it.
         public var expect: Expectation
+    }
+}
+
+extension GatewayConfiguration {
+    /// The session cookie's name: the configured one; `__Host-gateway_session` where every listener that serves has TLS
+    /// and the cookie has no domain (RFC 6265bis section 4.1.3.2); else `gateway_session`.
+    public var sessionCookieName: String {
+        if let name = authentication.session.cookieName { return name }
+        let isSecure = listeners.allSatisfy { $0.tls != nil || $0.redirectToHTTPSPort != nil }
+        return isSecure && authentication.session.domain == nil ? "__Host-gateway_session" : "gateway_session"
+    }
+
+    /// Whether anything needs the identity service and its database: a session cookie, own tokens, or a route to it.
+    public var usesIdentityService: Bool {
+        routes.contains { $0.target == .identity || $0.credentials.contains(.session) }
+            || authentication.jwt.contains(where: \.isOwn)
     }
 }

@@ -35,6 +35,9 @@ internal import Glibc
         }
     }
 
+    /// Calls `body` with the bytes held: for a buffer that is a class's property, whose span cannot leave an access.
+    public borrowing func withBytes<Result>(_ body: (Span<UInt8>) -> Result) -> Result { body(bytes) }
+
     /// Drops bytes from the front.
     public mutating func consume(_ byteCount: Int) {
         precondition(byteCount >= 0 && byteCount <= count)
@@ -109,10 +112,13 @@ internal import Glibc
         reserve(byteCount)
         unsafe bytes.withUnsafeBufferPointer { source in
             // reserve made room for byteCount; the source is another region, since self is borrowed exclusively.
-            if let base = unsafe base, let from = unsafe source.baseAddress { unsafe memcpy(base + end, from, byteCount) }
+            if let base = unsafe base, let from = source.baseAddress { unsafe memcpy(base + end, from, byteCount) }
         }
         end += byteCount
     }
+
+    /// Appends what another buffer holds.
+    public mutating func append(contentsOf other: borrowing ByteBuffer) { append(other.bytes) }
 
     /// Appends part of the bytes.
     @inline(__always) public mutating func append(_ bytes: Span<UInt8>, _ range: Range<Int>) {
@@ -131,7 +137,7 @@ internal import Glibc
     /// Appends a string's UTF-8.
     public mutating func append(_ text: String) {
         var text = text
-        unsafe text.withUTF8 { utf8 in unsafe append(utf8.span) }
+        text.withUTF8 { utf8 in unsafe append(utf8.span) }
     }
 
     /// Appends an array.
@@ -177,4 +183,53 @@ internal import Glibc
             shift -= 4
         }
     }
+}
+
+/// Memory for buffers that come and go with each request; belongs to one thread.
+@safe public final class ByteBufferPool {
+    private let bufferCapacity: Int
+    private let spareMax: Int
+    // Owned: each came from a buffer that was given back with exactly `bufferCapacity` bytes.
+    private var spare: [UnsafeMutableRawPointer] = unsafe []
+
+    /// A pool of buffers of one capacity in bytes, keeping at most so many that are not in use.
+    public init(bufferCapacity: Int, spareMax: Int) {
+        self.bufferCapacity = bufferCapacity
+        self.spareMax = spareMax
+        unsafe spare.reserveCapacity(spareMax)
+    }
+
+    deinit { while let region = unsafe spare.popLast() { unsafe free(region) } }
+
+    /// An empty buffer of the pool's capacity.
+    public func take() -> ByteBuffer {
+        guard let region = unsafe spare.popLast() else { return ByteBuffer(capacity: bufferCapacity) }
+        return unsafe ByteBuffer(adopting: region, capacity: bufferCapacity)
+    }
+
+    /// Takes a buffer back; one that grew is freed.
+    public func give(_ buffer: consuming ByteBuffer) {
+        guard unsafe spare.count < spareMax, let region = unsafe buffer.surrender(capacity: bufferCapacity) else { return }
+        unsafe spare.append(region)
+    }
+}
+
+extension ByteBuffer {
+    fileprivate init(adopting region: UnsafeMutableRawPointer, capacity: Int) {
+        unsafe base = region
+        self.capacity = capacity
+    }
+
+    fileprivate mutating func surrender(capacity wanted: Int) -> UnsafeMutableRawPointer? {
+        guard capacity == wanted else { return nil }
+        let region = unsafe base
+        unsafe base = nil
+        capacity = 0
+        start = 0
+        end = 0
+        return unsafe region
+    }
+
+    /// Whether the buffer owns memory at all.
+    public var hasMemory: Bool { capacity > 0 }
 }

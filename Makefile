@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint bench format fuzz image install clean
+
+help: ## Show what can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Install what is missing, build, and run the gateway before both sample applications
+	@scripts/run
+
+test: ## Install what is missing, build, and run every test
+	@scripts/test
+
+check: ## What continuous integration runs: every test, then the lint
+	@scripts/test
+	@scripts/lint
+
+lint: ## Check the style of Swift, shell and Python
+	@scripts/lint
+
+format: ## Rewrite Swift and Python in this style
+	@scripts/format
+
+bench: ## Measure against haproxy and nginx
+	@scripts/install run bench
+	@bench/run
+
+fuzz: ## Fuzz every parser for a short time
+	@scripts/install fuzz
+	@fuzz/run
+
+image: ## Assemble the root filesystem of the container image under .dev/image
+	@scripts/install run
+	@scripts/image-rootfs .dev/image
+
+install: ## Install what running and testing need
+	@scripts/install run test lint
+
+clean: ## Remove what was built and what the samples stored
+	rm -rf .build .dev

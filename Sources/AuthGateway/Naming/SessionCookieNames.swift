@@ -1,0 +1,40 @@
+/// Which cookies are the gateway's: taken out of `Cookie`, and out of an upstream's `Set-Cookie`.
+struct SessionCookieNames: Sendable {
+    /// The name under which a session is looked for and set.
+    let configured: [UInt8]
+    /// The configured name and its other spellings: `__Host-x`, `__Secure-x` and `x`.
+    let all: [[UInt8]]
+
+    init(configured name: String) {
+        let prefixes = ["__Host-", "__Secure-"]
+        let base = prefixes.first(where: name.hasPrefix).map { String(name.dropFirst($0.count)) } ?? name
+        configured = Array(name.utf8)
+        all = (prefixes + [""]).map { Array(($0 + base).utf8) }
+    }
+
+    /// The name where the file gives none: the strict prefix needs TLS, and allows no domain (RFC 6265bis
+    /// section 4.1.3.2).
+    static func defaultName(hasTLS: Bool, hasDomain: Bool) -> String {
+        hasTLS && !hasDomain ? "__Host-gateway_session" : "gateway_session"
+    }
+
+    /// Whether a cookie is ours in any spelling. Names are compared with their case, as applications do. HOT.
+    func contains(_ name: Span<UInt8>) -> Bool {
+        for index in all.indices where SessionCookieNames.isEqual(all[index], name) { return true }
+        return false
+    }
+
+    /// The value of a `Set-Cookie` field that ends the cookie in the browser.
+    func clearing(isSecure: Bool, domain: String?) -> String {
+        let scope = domain.map { "; Domain=\($0)" } ?? ""
+        let secure = isSecure ? "; Secure" : ""
+        return
+            "\(String(decoding: configured, as: UTF8.self))=; Path=/\(scope); Max-Age=0; HttpOnly\(secure); SameSite=Lax"
+    }
+
+    private static func isEqual(_ left: [UInt8], _ right: Span<UInt8>) -> Bool {
+        guard left.count == right.count else { return false }
+        for index in left.indices where left[index] != right[index] { return false }
+        return true
+    }
+}

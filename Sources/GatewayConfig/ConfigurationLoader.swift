@@ -1,0 +1,138 @@
+internal import IdentityModel
+
+/// What came of reading a configuration.
+public struct ConfigurationResult: Sendable {
+    /// `nil` when a problem is an error.
+    public let configuration: GatewayConfiguration?
+    /// Everything found in one run, errors and warnings, in the order of the file.
+    public let problems: [ConfigurationProblem]
+    /// What holds and where it came from, in the order of reading.
+    let effective: [EffectiveSetting]
+
+    /// Whether a problem is an error.
+    public var hasErrors: Bool { problems.contains { $0.severity == .error } }
+}
+
+/// Reads `gateway.yaml`, the environment and the files they name, and checks all of it in one run. Binds nothing.
+public enum ConfigurationLoader {
+    /// Reads a file. `environment` is the process's own, passed in so that nothing here looks at it unasked.
+    public static func load(path: String, environment: [String: String]) -> ConfigurationResult {
+        let files = SystemFiles()
+        do {
+            let contents = try files.read(path, bytesMax: fileBytesMax)
+            return load(bytes: contents.bytes, file: path, environment: environment, fileAccess: files)
+        } catch {
+            let problem = ConfigurationProblem(
+                severity: .error, file: path, location: SourceLocation(path: "", line: 0, column: 0),
+                message: "the file cannot be read: \(error.reason)", cure: "name another one with --config")
+            return ConfigurationResult(configuration: nil, problems: [problem], effective: [])
+        }
+    }
+
+    /// Reads text as if it stood in `file`, whose folder relative paths count from.
+    public static func load(
+        text: String, file: String = "gateway.yaml", environment: [String: String] = [:],
+        fileAccess: any FileAccess = SystemFiles()
+    ) -> ConfigurationResult {
+        load(bytes: Array(text.utf8), file: file, environment: environment, fileAccess: fileAccess)
+    }
+
+    /// The same for bytes that need not be text.
+    public static func load(
+        bytes: [UInt8], file: String, environment: [String: String], fileAccess: any FileAccess
+    ) -> ConfigurationResult {
+        let reader = ConfigurationReader(file: file, environment: environment, files: fileAccess)
+        let outcome = YAMLComposer.compose(bytes)
+        for problem in outcome.problems {
+            let location = SourceLocation(path: problem.path.description, line: problem.line, column: problem.column)
+            reader.error(location, problem.message, cure: problem.cure)
+        }
+        var configuration: GatewayConfiguration?
+        if let root = outcome.root {
+            configuration = reader.configuration(root)
+        } else if outcome.problems.isEmpty {
+            reader.error(
+                SourceLocation(path: "", line: 1, column: 1), "the file is empty", cure: "begin with 'listeners:'")
+        }
+        let problems = reader.problems.sorted { left, right in
+            (left.location.line, left.location.column) < (right.location.line, right.location.column)
+        }
+        let hasErrors = problems.contains { $0.severity == .error }
+        return ConfigurationResult(
+            configuration: hasErrors ? nil : configuration, problems: problems, effective: reader.effective)
+    }
+
+    private static let fileBytesMax = 1 << 20
+}
+
+extension ConfigurationReader {
+    /// The whole file; `nil` where a part that others need is missing.
+    func configuration(_ node: YAMLNode) -> GatewayConfiguration? {
+        let root = section(node, at: .root)
+        let workers = optional(Settings.workers, in: root)
+        let user = optional(Settings.user, in: root)
+        let trustedProxies = list(Settings.trustedProxies, in: root, mayBeEmpty: true) ?? []
+        let drainDelay = value(Settings.drainDelay, in: root)
+        let stopTimeout = value(Settings.stopTimeout, in: root)
+        let log = self.log(in: root)
+        let admin = self.admin(in: root)
+        let listeners = needed("listeners", in: root).compactMap(listener)
+        let upstreamPairs = named("upstreams", in: root)
+        let upstreams = upstreamPairs.compactMap { upstream($0.pair, at: $0.path) }
+        let identity = self.identity(in: root)
+        let authentication = section("authentication", in: root)
+        let session = self.session(in: authentication)
+        let tokenCacheEntriesMax = value(Settings.Token.cacheEntriesMax, in: authentication)
+        let issuers = self.issuers(in: authentication, identity: identity)
+        let roles = self.roles(in: root)
+        let problemsBeforeRedis = problems.count
+        let redis = self.redis(in: root)
+        let hasRedis = redis != nil || problems.count > problemsBeforeRedis
+        let limitPairs = named("limits", in: root)
+        let limits = limitPairs.compactMap { limit($0.pair, at: $0.path, hasRedis: hasRedis) }
+
+        let routeSections = needed("routes", in: root)
+        let hasSessions =
+            root.pair("identity") != nil || authentication.pair("session") != nil
+            || routeSections.contains { $0.pair(Settings.Route.upstream.key)?.node.word == "identity" }
+        let hasIssuers = !issuers.isEmpty || authentication.pair("jwt") != nil
+        let names = DefinedNames(
+            upstreams: upstreamPairs.map(\.pair.key),
+            limits: limitPairs.reduce(into: [:]) { keys, limit in
+                keys.updateValue(limits.first { $0.name == limit.pair.key }?.key, forKey: limit.pair.key)
+            },
+            credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers)
+        let routes = routeSections.compactMap { route($0, names: names) }
+        let tests = sections("tests", in: root).compactMap { test($0, roles: roles) }
+        checkEnvironment()
+
+        let configuration = GatewayConfiguration(
+            workers: workers, user: user, trustedProxies: trustedProxies, drainDelay: drainDelay,
+            stopTimeout: stopTimeout, log: log, admin: admin, listeners: listeners, upstreams: upstreams,
+            authentication: .init(session: session, jwt: issuers, jwtCacheEntriesMax: tokenCacheEntriesMax),
+            roles: roles, redis: redis, limits: limits, identity: identity, routes: routes, tests: tests)
+        check(configuration, root: root)
+        return configuration
+    }
+
+    /// A list without which nothing can be served.
+    private func needed(_ key: String, in root: Section) -> [Section] {
+        let members = sections(key, in: root)
+        if root.pair(key) == nil || (members.isEmpty && root.pair(key)?.node.kind == "a list") {
+            error(root.location(of: key), "the list is missing or empty", cure: "write \(key): and at least one member")
+        }
+        return members
+    }
+
+    /// A misspelt override would otherwise do nothing without a word.
+    private func checkEnvironment() {
+        let known = SettingCatalog.shared.environmentNames
+        for name in environment.keys.sorted() where name.hasPrefix("GATEWAY_") {
+            guard !known.contains(name), !variables.contains(name) else { continue }
+            let near = NearestName.nearest(to: name, among: known.sorted()).map { "did you mean \($0)? " } ?? ""
+            environmentProblem(
+                .warning, name, "the variable overrides no setting",
+                cure: "\(near)names are GATEWAY_ and the key path with __ between keys")
+        }
+    }
+}

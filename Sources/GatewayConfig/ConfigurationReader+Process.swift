@@ -1,0 +1,154 @@
+extension ConfigurationReader {
+    func log(in root: Section) -> GatewayConfiguration.Log {
+        let section = self.section("log", in: root)
+        let destination: GatewayConfiguration.Log.Destination =
+            switch value(Settings.logAccess, in: section) {
+            case "off": .off
+            case "stdout": .standardOutput
+            case let path: .file(resolved(path))
+            }
+        return .init(access: destination, level: value(Settings.logLevel, in: section))
+    }
+
+    func admin(in root: Section) -> GatewayConfiguration.Admin {
+        let isOverridden = Settings.adminAddress.environmentName.map { environment[$0] != nil } ?? false
+        if !isOverridden, let pair = root.pair("admin"), case .scalar = pair.node.value {
+            _ = word("off", of: pair.node, at: root.path.key("admin"), orKeys: "address")
+            return .init(address: nil)
+        }
+        let hasWord = root.pair("admin")?.node.word != nil
+        let section =
+            hasWord
+            ? Section(path: root.path.key("admin"), pairs: [], line: root.line, column: root.column, isPresent: false)
+            : section("admin", in: root)
+        return .init(address: value(Settings.adminAddress, in: section))
+    }
+
+    /// Whether a single value is the one word that may stand instead of a mapping; anything else is reported.
+    func word(_ word: String, of node: YAMLNode, at path: ConfigurationPath, orKeys keys: String) -> Bool {
+        let location = SourceLocation(path: path.description, line: node.line, column: node.column)
+        guard let text = node.word, let source = expanded(text, at: location) else { return false }
+        guard source.text == word else {
+            error(location, "\(source.text.quoted) stands here", cure: "write \(word), or a mapping with \(keys)")
+            return false
+        }
+        record(path, word, source.origin)
+        return true
+    }
+
+    func listener(_ section: Section) -> GatewayConfiguration.Listener? {
+        typealias Keys = Settings.Listener
+        let address = optional(Keys.address, in: section)
+        let tls = section.pair("tls").flatMap { self.tls(self.section($0.node, at: section.path.key("tls"))) }
+        let port = optional(Keys.redirectToHTTPS, in: section)
+        if section.pair("tls") != nil, port != nil {
+            error(
+                section.location(of: Keys.redirectToHTTPS.key), "the listener has TLS and redirects to it",
+                cure: "redirect from another listener, or remove 'tls'")
+        }
+        let connectionsMax = value(Keys.connectionsMax, in: section)
+        let handshakeTimeout = value(Keys.handshakeTimeout, in: section)
+        let headTimeout = value(Keys.headTimeout, in: section)
+        let bodyTimeout = value(Keys.bodyTimeout, in: section)
+        let idleTimeout = value(Keys.idleTimeout, in: section)
+        let tunnelIdleTimeout = value(Keys.tunnelIdleTimeout, in: section)
+        let headBytesMax = value(Keys.headBytesMax, in: section)
+        let fieldsMax = value(Keys.fieldsMax, in: section)
+        let chunkExtensionBytesMax = value(Keys.chunkExtensionBytesMax, in: section)
+        let allowInvalidUTF8 = value(Keys.allowInvalidUTF8, in: section)
+        let underscoreHeaders = value(Keys.underscoreHeaders, in: section)
+        guard let address, section.pair("tls") == nil || tls != nil else { return nil }
+        return .init(
+            location: section.location, address: address, tls: tls, redirectToHTTPSPort: port.map(UInt16.init),
+            connectionsMax: connectionsMax, handshakeTimeout: handshakeTimeout, headTimeout: headTimeout,
+            bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
+            headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,
+            allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
+    }
+
+    private func tls(_ section: Section) -> GatewayConfiguration.TLS? {
+        let members = sections("certificates", in: section)
+        if members.isEmpty, section.isPresent {
+            error(
+                section.location(of: "certificates"), "no certificate is given",
+                cure: "write certificates: [{ certificate: FILE, key: FILE }]")
+        }
+        let certificates = members.compactMap(certificate)
+        let minimumVersion = value(Settings.Listener.minimumVersion, in: section)
+        guard certificates.count == members.count, !certificates.isEmpty else { return nil }
+        return .init(certificates: certificates, minimumVersion: minimumVersion)
+    }
+
+    private func certificate(_ section: Section) -> GatewayConfiguration.TLS.Certificate? {
+        typealias Keys = Settings.Listener
+        let certificate = optional(Keys.certificate, in: section)
+        let key = optional(Keys.key, in: section)
+        if let certificate { checkCertificate(certificate, at: section.location(of: Keys.certificate.key)) }
+        if let key { checkKey(key, at: section.location(of: Keys.key.key)) }
+        guard let certificate, let key else { return nil }
+        return .init(location: section.location, certificate: resolved(certificate), key: resolved(key))
+    }
+
+    private func checkCertificate(_ path: String, at location: SourceLocation) {
+        guard let contents = contents(path, at: location, bytesMax: pemBytesMax) else { return }
+        guard String(decoding: contents.bytes, as: UTF8.self).contains("-----BEGIN CERTIFICATE-----") else {
+            error(
+                location, "the file \(path.quoted) holds no certificate", cure: "name a PEM file with BEGIN CERTIFICATE"
+            )
+            return
+        }
+    }
+
+    private func checkKey(_ path: String, at location: SourceLocation) {
+        guard let bytes = privateFile(path, at: location, bytesMax: pemBytesMax) else { return }
+        let text = String(decoding: bytes, as: UTF8.self)
+        guard text.contains("PRIVATE KEY-----") else {
+            error(
+                location, "the file \(path.quoted) holds no private key", cure: "name a PEM file with BEGIN PRIVATE KEY"
+            )
+            return
+        }
+        if text.contains("ENCRYPTED") {
+            error(location, "the key in \(path.quoted) has a passphrase", cure: "store it without one, with mode 0600")
+        }
+    }
+
+    private var pemBytesMax: Int { 1 << 20 }
+
+    func upstream(_ pair: YAMLPair, at path: ConfigurationPath) -> GatewayConfiguration.Upstream? {
+        typealias Keys = Settings.Upstream
+        let section = self.section(pair.node, at: path)
+        let name = checkedName(pair, at: path)
+        if pair.key == "identity" {
+            error(
+                SourceLocation(path: path.description, line: pair.line, column: pair.column),
+                "'identity' is the name of the service in this program", cure: "choose another name")
+        }
+        let endpoints = list(Keys.endpoints, in: section)
+        let connectTimeout = value(Keys.connectTimeout, in: section)
+        let firstByteTimeout = value(Keys.firstByteTimeout, in: section)
+        let idleTimeout = value(Keys.idleTimeout, in: section)
+        let keepAlive = self.section("keep_alive", in: section)
+        let keepAliveTimeout = value(Keys.keepAliveTimeout, in: keepAlive)
+        let keepAliveConnectionsMax = value(Keys.keepAliveConnectionsMax, in: keepAlive)
+        let headBytesMax = value(Keys.headBytesMax, in: section)
+        guard let name, let endpoints else { return nil }
+        return .init(
+            location: SourceLocation(path: path.description, line: pair.line, column: pair.column), name: name,
+            endpoints: endpoints, connectTimeout: connectTimeout, firstByteTimeout: firstByteTimeout,
+            idleTimeout: idleTimeout, keepAliveTimeout: keepAliveTimeout,
+            keepAliveConnectionsMax: keepAliveConnectionsMax, headBytesMax: headBytesMax)
+    }
+
+    /// A name that the file chooses.
+    func checkedName(_ pair: YAMLPair, at path: ConfigurationPath) -> String? {
+        do {
+            return try SettingType<String>.name.read(pair.key)
+        } catch {
+            self.error(
+                SourceLocation(path: path.description, line: pair.line, column: pair.column), error.message,
+                cure: "write \(SettingType<String>.name.allowed)")
+            return nil
+        }
+    }
+}

@@ -1,0 +1,359 @@
+internal import IdentityModel
+
+/// A mapping of the file on its way to a structure of `GatewayConfiguration`.
+struct Section {
+    let path: ConfigurationPath
+    let pairs: [YAMLPair]
+    let line: Int
+    let column: Int
+    /// Whether the file has it; settings of a section that it has not may still come from elsewhere.
+    let isPresent: Bool
+
+    func pair(_ key: String) -> YAMLPair? { pairs.first { $0.key == key } }
+
+    var location: SourceLocation { SourceLocation(path: path.description, line: line, column: column) }
+
+    /// The place of a key's value, or of the section where the key is missing.
+    func location(of key: String) -> SourceLocation {
+        let keyPath = path.key(key).description
+        guard let pair = pair(key) else { return SourceLocation(path: keyPath, line: line, column: column) }
+        return SourceLocation(path: keyPath, line: pair.node.line, column: pair.node.column)
+    }
+}
+
+/// Reads settings out of nodes, the environment and files, and collects what is wrong with them.
+///
+/// The order for each value: a `GATEWAY_` variable, the file, the setting's alias in the environment, the default.
+final class ConfigurationReader {
+    let file: String
+    let environment: [String: String]
+    let files: any FileAccess
+    private(set) var problems: [ConfigurationProblem] = []
+    private(set) var effective: [EffectiveSetting] = []
+    /// Variables that the file's `${…}` named.
+    private(set) var variables: Set<String> = []
+    private let folder: String
+
+    init(file: String, environment: [String: String], files: any FileAccess) {
+        self.file = file
+        self.environment = environment
+        self.files = files
+        folder = file.lastIndex(of: "/").map { String(file[...$0]) } ?? ""
+    }
+
+    // MARK: Problems
+
+    func error(_ location: SourceLocation, _ message: String, cure: String) {
+        problems.append(.init(severity: .error, file: file, location: location, message: message, cure: cure))
+    }
+
+    func warning(_ location: SourceLocation, _ message: String, cure: String) {
+        problems.append(.init(severity: .warning, file: file, location: location, message: message, cure: cure))
+    }
+
+    func environmentProblem(
+        _ severity: ConfigurationProblem.Severity, _ name: String, _ message: String, cure: String
+    ) {
+        let location = SourceLocation(path: name.escaped(max: 80), line: 0, column: 0)
+        problems.append(
+            .init(severity: severity, file: "environment", location: location, message: message, cure: cure))
+    }
+
+    // MARK: Sections
+
+    /// A mapping below a section; an empty one where the file has none.
+    func section(_ key: String, in parent: Section) -> Section {
+        let path = parent.path.key(key)
+        guard let pair = parent.pair(key) else {
+            return Section(path: path, pairs: [], line: parent.line, column: parent.column, isPresent: false)
+        }
+        return section(pair.node, at: path)
+    }
+
+    /// A node that has to be a mapping; unknown keys in it are reported.
+    func section(_ node: YAMLNode, at path: ConfigurationPath) -> Section {
+        let location = SourceLocation(path: path.description, line: node.line, column: node.column)
+        switch node.value {
+        case .mapping(let pairs):
+            checkKeys(pairs, of: path)
+            return Section(path: path, pairs: pairs, line: node.line, column: node.column, isPresent: true)
+        case .refused: break
+        default:
+            error(location, "\(node.kind) stands here", cure: "write a mapping\(known(at: path.pattern))")
+        }
+        return Section(path: path, pairs: [], line: node.line, column: node.column, isPresent: true)
+    }
+
+    /// The members of a list of mappings.
+    func sections(_ key: String, in parent: Section) -> [Section] {
+        guard let pair = parent.pair(key) else { return [] }
+        let path = parent.path.key(key)
+        switch pair.node.value {
+        case .sequence(let members):
+            return members.enumerated().map { section($0.element, at: path.index($0.offset)) }
+        case .refused: return []
+        default:
+            error(
+                parent.location(of: key), "\(pair.node.kind) stands here",
+                cure: "write a list of mappings, each beginning with '- '")
+            return []
+        }
+    }
+
+    /// The pairs of a mapping whose keys the file chooses, with the path of each.
+    func named(_ key: String, in parent: Section) -> [(pair: YAMLPair, path: ConfigurationPath)] {
+        guard let pair = parent.pair(key) else { return [] }
+        let path = parent.path.key(key)
+        switch pair.node.value {
+        case .mapping(let pairs): return pairs.map { ($0, path.name($0.key)) }
+        case .refused: return []
+        default:
+            error(
+                parent.location(of: key), "\(pair.node.kind) stands here", cure: "write a mapping from names to values")
+            return []
+        }
+    }
+
+    private func checkKeys(_ pairs: [YAMLPair], of path: ConfigurationPath) {
+        guard let known = SettingCatalog.shared.keys(of: path.pattern) else { return }
+        for pair in pairs where !known.contains(pair.key) { unknownKey(pair, in: path, known: known) }
+    }
+
+    func unknownKey(_ pair: YAMLPair, in path: ConfigurationPath, known: [String]) {
+        let near = NearestName.nearest(to: pair.key, among: known).map { "did you mean '\($0)'? " } ?? ""
+        error(
+            SourceLocation(path: path.key(pair.key).description, line: pair.line, column: pair.column),
+            "the key \(pair.key.quoted) is unknown", cure: "\(near)known here: \(known.joined(separator: ", "))")
+    }
+
+    private func known(at pattern: String) -> String {
+        SettingCatalog.shared.keys(of: pattern).map { " with keys such as \($0.prefix(4).joined(separator: ", "))" }
+            ?? ""
+    }
+
+    // MARK: Values
+
+    /// A value or its default.
+    func value<Value>(_ setting: Setting<Value>, in section: Section) -> Value {
+        guard case .defaulted(let fallback) = setting.presence else {
+            preconditionFailure("\(setting.pattern) has no default")
+        }
+        return optional(setting, in: section, otherwise: fallback) ?? fallback
+    }
+
+    /// A value; `nil` where it is absent or wrong. `fallback` holds where it is absent, and is shown as a default.
+    func optional<Value>(_ setting: Setting<Value>, in section: Section, otherwise fallback: Value? = nil) -> Value? {
+        precondition(!setting.isList, "\(setting.pattern) is a list")
+        let path = section.path.key(setting.key)
+        switch found(setting, in: section) {
+        case .absent:
+            if let fallback { record(path, YAMLText.scalar(setting.type.show(fallback)), .byDefault) }
+            if case .required = setting.presence { missing(setting, in: section) }
+            return fallback
+        case .wrong: return nil
+        case .texts(let texts):
+            guard let text = texts.first, let value = read(setting, text) else { return nil }
+            record(path, YAMLText.scalar(setting.type.show(value)), text.origin)
+            return value
+        }
+    }
+
+    /// A list; `nil` where it is absent or a member is wrong. A single value stands for a list of one.
+    func list<Value>(_ setting: Setting<Value>, in section: Section, mayBeEmpty: Bool = false) -> [Value]? {
+        precondition(setting.isList, "\(setting.pattern) is no list")
+        switch found(setting, in: section) {
+        case .absent:
+            if case .required = setting.presence { missing(setting, in: section) }
+            return nil
+        case .wrong: return nil
+        case .texts(let texts):
+            if texts.isEmpty, !mayBeEmpty {
+                error(
+                    section.location(of: setting.key), "the list is empty", cure: "give it a member, or remove the key")
+                return nil
+            }
+            return members(setting, texts, at: section.path.key(setting.key))
+        }
+    }
+
+    /// The list that a key leads to which has no pattern of its own, as under `roles` and in requirements.
+    func list<Value>(_ type: SettingType<Value>, of node: YAMLNode, at path: ConfigurationPath) -> [Value]? {
+        let setting = Setting.optional(path.pattern, type, absent: "", isList: true, help: "")
+        guard case .texts(let texts) = texts(of: node, at: path, isList: true) else { return nil }
+        let values = texts.map { read(setting, $0) }
+        let whole = values.compactMap { $0 }
+        return whole.count == values.count ? whole : nil
+    }
+
+    private func members<Value>(_ setting: Setting<Value>, _ texts: [SourcedText], at path: ConfigurationPath)
+        -> [Value]?
+    {
+        let values = texts.map { read(setting, $0) }
+        let whole = values.compactMap { $0 }
+        guard whole.count == values.count else { return nil }
+        let origin = texts.first?.origin ?? .file(file, line: 0, variables: [])
+        record(path, YAMLText.list(whole.map(setting.type.show)), origin)
+        return whole
+    }
+
+    func missing<Value>(_ setting: Setting<Value>, in section: Section, also: String = "") {
+        error(
+            section.location(of: setting.key), "the setting is missing",
+            cure: "write \(setting.key): and \(setting.type.allowed)\(also)")
+    }
+
+    /// A secret, from its key or from the file that `key_file` names.
+    func secret<Value>(_ setting: Setting<Value>, in section: Section) -> Value? {
+        let fileSetting = Setting<String>.optional(setting.pattern + "_file", .path, absent: "", help: "")
+        guard let path = optional(fileSetting, in: section) else { return optional(setting, in: section) }
+        let location = section.location(of: fileSetting.key)
+        guard case .absent = found(setting, in: section) else {
+            error(location, "the secret is given twice", cure: "keep \(setting.key) or \(fileSetting.key)")
+            return nil
+        }
+        guard let contents = privateFile(path, at: location, bytesMax: 65536) else { return nil }
+        var bytes = contents[...]
+        while let byte = bytes.last, byte == 0x0A || byte == 0x0D { bytes.removeLast() }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            error(location, "the file \(path.quoted) is not UTF-8", cure: "write the secret as text, such as base64")
+            return nil
+        }
+        return read(setting, SourcedText(text: text, location: location, origin: .secretFile(path)))
+    }
+
+    func record(_ path: ConfigurationPath, _ text: String, _ origin: EffectiveSetting.Origin) {
+        effective.append(EffectiveSetting(path: path, text: text, origin: origin))
+    }
+}
+
+// MARK: - Where texts come from
+
+extension ConfigurationReader {
+    struct SourcedText {
+        let text: String
+        let location: SourceLocation
+        let origin: EffectiveSetting.Origin
+    }
+
+    enum Found {
+        case absent
+        /// Reported already.
+        case wrong
+        case texts([SourcedText])
+    }
+
+    private func found<Value>(_ setting: Setting<Value>, in section: Section) -> Found {
+        if let name = setting.environmentName, let text = environment[name] {
+            return .texts(fromEnvironment(text, name: name, isList: setting.isList))
+        }
+        let path = section.path.key(setting.key)
+        if let pair = section.pair(setting.key) {
+            return texts(of: pair.node, at: path, isList: setting.isList)
+        }
+        // An entry of a list has its own trust; the environment describes one only where the file has no list.
+        let mayUseAlias = setting.environmentName != nil || !section.isPresent
+        if mayUseAlias, let name = setting.alias, let text = environment[name], !text.isEmpty {
+            return .texts(fromEnvironment(text, name: name, isList: setting.isList))
+        }
+        return .absent
+    }
+
+    /// A list in a variable has commas.
+    private func fromEnvironment(_ text: String, name: String, isList: Bool) -> [SourcedText] {
+        let parts = isList ? text.split(separator: ",").map { $0.trimmed } : [text]
+        let location = SourceLocation(path: name, line: 0, column: 0)
+        return parts.map { SourcedText(text: $0, location: location, origin: .environment(name)) }
+    }
+
+    func texts(of node: YAMLNode, at path: ConfigurationPath, isList: Bool) -> Found {
+        let location = SourceLocation(path: path.description, line: node.line, column: node.column)
+        switch node.value {
+        case .refused: return .wrong
+        case .scalar(let text, _):
+            guard !node.isEmpty else {
+                error(location, "the key has no value", cure: "give it one, or remove the key")
+                return .wrong
+            }
+            return expanded(text, at: location).map { .texts([$0]) } ?? .wrong
+        case .sequence(let members) where isList:
+            let found = members.enumerated().map { texts(of: $0.element, at: path.index($0.offset), isList: false) }
+            var all: [SourcedText] = []
+            for case .texts(let texts) in found { all += texts }
+            return all.count == members.count ? .texts(all) : .wrong
+        default:
+            error(
+                location, "\(node.kind) stands here",
+                cure: isList ? "write a value or a list of values" : "write a single value")
+            return .wrong
+        }
+    }
+
+    /// The text with its variables; `nil` where one is missing, which is reported.
+    func expanded(_ text: String, at location: SourceLocation) -> SourcedText? {
+        do {
+            let result = try VariableExpansion.expand(text, environment: environment)
+            variables.formUnion(result.names)
+            let origin = EffectiveSetting.Origin.file(file, line: location.line, variables: result.names)
+            return SourcedText(text: result.text, location: location, origin: origin)
+        } catch {
+            self.error(location, error.message, cure: error.cure ?? "write plain text")
+            return nil
+        }
+    }
+
+    private func read<Value>(_ setting: Setting<Value>, _ text: SourcedText) -> Value? {
+        do {
+            return try setting.type.read(text.text)
+        } catch {
+            let cure = error.cure ?? "write \(setting.type.allowed)"
+            if text.location.line == 0 {
+                environmentProblem(.error, text.location.path, error.message, cure: cure)
+            } else {
+                self.error(text.location, error.message, cure: cure)
+            }
+            return nil
+        }
+    }
+}
+
+// MARK: - Files
+
+extension ConfigurationReader {
+    /// The path as the process opens it: one that is not absolute counts from the configuration file's folder.
+    func resolved(_ path: String) -> String { path.hasPrefix("/") ? path : folder + path }
+
+    /// The bytes of a file that has to be readable now; `nil` when it is not, which is reported.
+    func contents(_ path: String, at location: SourceLocation, bytesMax: Int) -> FileContents? {
+        do {
+            return try files.read(resolved(path), bytesMax: bytesMax)
+        } catch {
+            self.error(
+                location, "the file \(resolved(path).quoted) cannot be read: \(error.reason)",
+                cure: "correct the path, which counts from the folder of \(file), or the file's permissions")
+            return nil
+        }
+    }
+
+    /// The same for a file that others must not read.
+    func privateFile(_ path: String, at location: SourceLocation, bytesMax: Int) -> [UInt8]? {
+        guard let contents = contents(path, at: location, bytesMax: bytesMax) else { return nil }
+        guard contents.mode & 0o027 == 0 else {
+            let mode = String(contents.mode & 0o777, radix: 8)
+            error(
+                location, "the file \(resolved(path).quoted) is open to other users (mode 0\(mode))",
+                cure: "run: chmod 0600 \(resolved(path).escaped(max: 200))")
+            return nil
+        }
+        return contents.bytes
+    }
+}
+
+extension Substring {
+    /// Without spaces at both ends.
+    var trimmed: String {
+        var text = self
+        while text.first == " " { text.removeFirst() }
+        while text.last == " " { text.removeLast() }
+        return String(text)
+    }
+}

@@ -1,0 +1,224 @@
+internal import IdentityModel
+
+/// Every setting of `gateway.yaml`, in the order of the reference page.
+enum Settings {
+    static let all: [any SettingDeclaration] =
+        process + Listener.all + Upstream.all + Session.all + Token.all + Store.all + Identity.all + Route.all
+
+    static let workers = Setting.optional(
+        "workers", .integer(1...1024), absent: "one for each core", help: "Worker threads.")
+    static let user = Setting.optional(
+        "user", .runAs, absent: "stays who it is", help: "The user, and optionally group, to become after binding.")
+    static let trustedProxies = Setting<GatewayConfiguration.AddressBlock>.optional(
+        "trusted_proxies", .addressBlock, absent: "nobody", isList: true,
+        help: "Peers whose `X-Forwarded-*` fields count. Name only proxies that set these fields themselves.")
+    static let drainDelay = Setting.with(
+        "drain_delay", .duration(.zero ... .minutes(10)), default: .zero,
+        help: "How long a stop goes on accepting after readiness has turned false.")
+    static let stopTimeout = Setting.with(
+        "stop_timeout", .duration(.zero ... .hours(1)), default: .seconds(30),
+        help: "How long a stop waits for exchanges in flight.")
+    static let logAccess = Setting.with(
+        "log.access", .logDestination, default: "stdout", help: "Where the access log goes: `stdout`, `off`, or a file."
+    )
+    static let logLevel = Setting.with(
+        "log.level", .word("debug", "info", "warning", "error"), default: "info",
+        help: "The lowest level of the program's own events.")
+    static let adminAddress = Setting.with(
+        "admin.address", .listenAddress, default: .tcp(host: "127.0.0.1", port: 9464),
+        help: "Where `/healthz`, `/readyz` and `/metrics` are answered, without TLS and without sign-in.")
+
+    private static let process: [any SettingDeclaration] = [
+        workers, user, trustedProxies, drainDelay, stopTimeout,
+        SettingGroup("log", .mapping(word: nil), help: "Where events go."), logAccess, logLevel,
+        SettingGroup("admin", .mapping(word: "off"), help: "The listener for operators; `off` switches it off."),
+        adminAddress,
+    ]
+
+    enum Listener {
+        static let address = Setting.required("listeners[].address", .listenAddress, help: "Where to accept.")
+        static let certificate = Setting.required(
+            "listeners[].tls.certificates[].certificate", .path, help: "PEM file with the certificate and its chain.")
+        static let key = Setting.required(
+            "listeners[].tls.certificates[].key", .path,
+            help: "PEM file with the private key, without passphrase, closed to other users.")
+        static let minimumVersion = Setting.with(
+            "listeners[].tls.minimum_version", .choice, default: GatewayConfiguration.TLS.Version.tls12,
+            help: "The lowest TLS version.")
+        static let redirectToHTTPS = Setting.optional(
+            "listeners[].redirect_to_https", .integer(1...65535), absent: "requests are served",
+            help: "Answers every request with a redirect to HTTPS on this port.")
+        static let connectionsMax = Setting.with(
+            "listeners[].connections_max", .integer(1...1_000_000), default: 10_000,
+            help: "Open connections, over all workers.")
+        static let handshakeTimeout = Setting.with(
+            "listeners[].handshake_timeout", timeout, default: .seconds(10),
+            help: "Longest wait for a finished TLS handshake.")
+        static let headTimeout = Setting.with(
+            "listeners[].head_timeout", timeout, default: .seconds(10),
+            help: "Longest wait for a complete request head.")
+        static let bodyTimeout = Setting.with(
+            "listeners[].body_timeout", timeout, default: .seconds(30),
+            help: "Longest silence while a request body is read.")
+        static let idleTimeout = Setting.with(
+            "listeners[].idle_timeout", timeout, default: .seconds(60),
+            help: "How long a connection may wait for its next request.")
+        static let tunnelIdleTimeout = Setting.with(
+            "listeners[].tunnel_idle_timeout", .duration(.seconds(1) ... .days(7)), default: .hours(1),
+            help: "How long an upgraded connection may be silent in both directions.")
+        static let headBytesMax = Setting.with(
+            "listeners[].head_bytes_max", .size(1024...61440), default: 16384, help: "Request line and fields together."
+        )
+        static let fieldsMax = Setting.with(
+            "listeners[].fields_max", .integer(8...1000), default: 100, help: "Fields of one request head.")
+        static let chunkExtensionBytesMax = Setting.with(
+            "listeners[].chunk_extension_bytes_max", .size(0...65536), default: 1024,
+            help: "Chunk extensions of one message together.")
+        static let allowInvalidUTF8 = Setting.with(
+            "listeners[].allow_invalid_utf8", .boolean, default: false,
+            help: "Lets paths through that are not UTF-8 once decoded.")
+        static let underscoreHeaders = Setting.with(
+            "listeners[].underscore_headers", .choice, default: GatewayConfiguration.UnderscoreHeaders.drop,
+            help: "What happens to a field name with `_`, which many frameworks cannot tell from `-`. "
+                + "Aliases of protected names are dropped in any case.")
+
+        static let all: [any SettingDeclaration] = [
+            SettingGroup("listeners", .listOfMappings, help: "The addresses to accept on; at least one."),
+            address,
+            SettingGroup("listeners[].tls", .mapping(word: nil), help: "TLS; a listener without it speaks plain HTTP."),
+            SettingGroup(
+                "listeners[].tls.certificates", .listOfMappings,
+                help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
+            certificate, key, minimumVersion, redirectToHTTPS, connectionsMax, handshakeTimeout, headTimeout,
+            bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax, chunkExtensionBytesMax,
+            allowInvalidUTF8, underscoreHeaders,
+        ]
+    }
+
+    enum Upstream {
+        static let endpoints = Setting.required(
+            "upstreams.<name>.endpoints", .endpoint, isList: true, help: "Where the application listens, taken in turn."
+        )
+        static let connectTimeout = Setting.with(
+            "upstreams.<name>.connect_timeout", timeout, default: .seconds(5),
+            help: "Longest wait for a connection to an endpoint.")
+        static let firstByteTimeout = Setting.with(
+            "upstreams.<name>.first_byte_timeout", timeout, default: .seconds(60),
+            help: "Longest wait from the end of the request to the first byte of the answer.")
+        static let idleTimeout = Setting.with(
+            "upstreams.<name>.idle_timeout", timeout, default: .seconds(60), help: "Longest silence within an answer.")
+        static let keepAliveTimeout = Setting.with(
+            "upstreams.<name>.keep_alive.timeout", .duration(.zero ... .hours(1)), default: .seconds(30),
+            help: "How long an idle connection is kept for reuse; `0s` closes it after each exchange.")
+        static let keepAliveConnectionsMax = Setting.with(
+            "upstreams.<name>.keep_alive.connections_max", .integer(0...10_000), default: 64,
+            help: "Idle connections kept by each worker.")
+        static let headBytesMax = Setting.with(
+            "upstreams.<name>.head_bytes_max", .size(1024...61440), default: 32768,
+            help: "Status line and fields of an answer together.")
+
+        static let all: [any SettingDeclaration] = [
+            SettingGroup(
+                "upstreams", .names, help: "The applications behind the gateway. The name `identity` is taken."),
+            endpoints, connectTimeout, firstByteTimeout, idleTimeout,
+            SettingGroup(
+                "upstreams.<name>.keep_alive", .mapping(word: nil), help: "Connections kept for the next exchange."),
+            keepAliveTimeout, keepAliveConnectionsMax, headBytesMax,
+        ]
+    }
+
+    private static var timeout: SettingType<Duration> { .duration(.milliseconds(100) ... .hours(1)) }
+}
+
+extension Settings {
+    enum Store {
+        static let redisURL = Setting.optional(
+            "redis.url", .redisURL, absent: "no Redis", alias: "REDIS_URL",
+            help: "The server; needed where `redis:` stands.")
+        static let redisPassword = Setting.optional(
+            "redis.password", .password, absent: "the one in the URL", isSecret: true, help: "The server's password.")
+        static let redisTimeout = Setting.with(
+            "redis.timeout", .duration(.milliseconds(10) ... .seconds(10)), default: .milliseconds(250),
+            help: "How long a command may take before the store counts as away.")
+        static let rate = Setting.required(
+            "limits.<name>.rate", .rate, help: "Permitted requests in each period: `5/minute` or `5 per minute`.")
+        static let burst = Setting.optional(
+            "limits.<name>.burst", .integer(1...1_000_000), absent: "the count of the rate",
+            help: "How many may come at once.")
+        static let key = Setting<GatewayConfiguration.Limit.Key>.with(
+            "limits.<name>.key", .choice, default: .address,
+            help: "What is counted: each address (IPv6 by /64), each subject, or the route as a whole.")
+        static let store = Setting<GatewayConfiguration.Limit.Store>.optional(
+            "limits.<name>.store", .choice, absent: "`redis` where Redis is configured, else `memory`",
+            help: "Where counts are kept; those in memory are exact for one process.")
+        static let onStoreError = Setting<GatewayConfiguration.Limit.OnStoreError>.with(
+            "limits.<name>.on_store_error", .choice, default: .local,
+            help: "What holds while the store is away: let through, refuse with 503, or count in memory.")
+
+        static let all: [any SettingDeclaration] = [
+            SettingGroup("redis", .mapping(word: nil), help: "The shared store."),
+            redisURL, redisPassword, redisTimeout,
+            SettingGroup("limits", .names, help: "Named limits for routes and rules."),
+            rate, burst, key, store, onStoreError,
+            SettingGroup("roles", .names, help: "Named sets of scopes that users of the directory are given."),
+            roleScopes,
+        ]
+        static let roleScopes = Setting.required(
+            "roles.<name>", .scope, isList: true, help: "The scopes that the role grants; `[]` grants none.")
+    }
+
+    enum Identity {
+        static let database = Setting.with(
+            "identity.database", .databasePath, default: "gateway.db", alias: "DATABASE_URL",
+            help: "SQLite file of users, sessions and signing keys: a path, or a URL that begins with `sqlite:`.")
+        static let issuer = Setting.with(
+            "identity.issuer", .tokenName, default: "auth-gateway",
+            help: "`iss` of tokens made here, and the issuer of the subjects of sessions.")
+        static let exposeSessionToken = Setting.with(
+            "identity.expose_session_token", .boolean, default: true,
+            help: "Whether `POST /api/auth/login` returns the session's token in its body.")
+        static let verifyWithoutSession = Setting<GatewayConfiguration.Identity.VerifyWithoutSession>.with(
+            "identity.verify_without_session", .choice, default: .ok,
+            help: "What `GET /api/auth/verify` answers without a session.")
+        static let tokenLifetime = Setting.with(
+            "identity.token_lifetime", .duration(.seconds(10) ... .days(30)), default: .hours(1),
+            help: "Life of tokens made here.")
+        static let tokenAudience = Setting.with(
+            "identity.token_audience", .tokenName, default: "auth-gateway",
+            help: "`aud` of tokens made here, unless the command names one.")
+
+        static let all: [any SettingDeclaration] = [
+            SettingGroup("identity", .mapping(word: nil), help: "The identity service in this program."),
+            database, issuer, exposeSessionToken, verifyWithoutSession, tokenLifetime, tokenAudience,
+        ]
+    }
+}
+
+extension SettingType where Value == String {
+    static let logDestination = SettingType(
+        name: "word or path", allowed: "stdout, off, or the path of a file", schema: SettingType.path.schema,
+        read: SettingType.path.read, show: { $0 })
+
+    /// A path, or SQLAlchemy's spelling of one; engines that are not built are refused by name.
+    static let databasePath = SettingType(
+        name: "path", allowed: "the path of an SQLite file, or sqlite:///relative/path or sqlite:////absolute/path",
+        schema: .members(["type": .string("string"), "minLength": .integer(1)]),
+        read: { text throws(Refusal) in
+            var path = text
+            if text.hasPrefix("sqlite:///") {
+                path = String(text.dropFirst("sqlite:///".count))
+            } else if text.hasPrefix("sqlite:"), !text.hasPrefix("sqlite://") {
+                path = String(text.dropFirst("sqlite:".count))
+            } else if let colon = text.firstIndex(of: ":"), text[colon...].hasPrefix("://") {
+                // Neither the host nor the password of the URL goes into the message.
+                throw Refusal(
+                    "databases of the kind \(String(text[..<colon]).quoted) are not built yet",
+                    cure: "use an SQLite file, such as sqlite:///gateway.db")
+            }
+            guard path != ":memory:", !path.contains("?") else {
+                throw Refusal("the database is no plain file", cure: "name a file that outlives the process")
+            }
+            return try SettingType.path.read(path)
+        },
+        show: { $0 })
+}

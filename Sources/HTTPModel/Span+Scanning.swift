@@ -1,0 +1,124 @@
+/// Searches and comparisons over the bytes of a head. All offsets are checked by the span.
+extension Span<UInt8> {
+    /// The eight bytes at `offset` as a number whose lowest byte is the first one.
+    @inline(__always)
+    func word(at offset: Int) -> UInt64 {
+        // The load checks its bounds, and any eight bytes are a valid UInt64.
+        UInt64(littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+
+    /// The offset of the first `byte` in `range`, or nil.
+    @inline(__always)
+    func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
+        var index = range.lowerBound
+        while index < range.upperBound {
+            if self[index] == byte { return index }
+            index += 1
+        }
+        return nil
+    }
+
+    /// The offset of the first control byte (0x00 to 0x1F, or 0x7F) from `start` to before `end`; `end` if there is none.
+    @inline(__always)
+    func firstControl(from start: Int, to end: Int) -> Int {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let highBits: UInt64 = 0x8080_8080_8080_8080
+        var index = start
+        while end - index >= 8 {
+            let word = word(at: index)
+            let delete = word ^ (ones &* 0x7F)
+            // Subtracting borrows into a byte only from a byte below that is a hit itself, so the lowest hit is exact.
+            let hits = (((word &- (ones &* 0x20)) & ~word) | ((delete &- ones) & ~delete)) & highBits
+            if hits != 0 { return index + hits.trailingZeroBitCount >> 3 }
+            index += 8
+        }
+        while index < end, !Byte.isControl(self[index]) { index += 1 }
+        return index
+    }
+
+    /// `range` without the blanks at both of its ends.
+    @inline(__always)
+    func trimmingBlanks(_ range: Range<Int>) -> Range<Int> {
+        var start = range.lowerBound
+        var end = range.upperBound
+        while start < end, Byte.isBlank(self[start]) { start += 1 }
+        while start < end, Byte.isBlank(self[end - 1]) { end -= 1 }
+        return start..<end
+    }
+
+    /// Whether the bytes of `range` are those of `text`, byte for byte.
+    @inline(__always)
+    func holds(_ text: StaticString, in range: Range<Int>) -> Bool {
+        guard range.count == text.utf8CodeUnitCount else { return false }
+        var offset = 0
+        while offset < text.utf8CodeUnitCount {
+            // A static string lives as long as the process and holds utf8CodeUnitCount bytes.
+            guard unsafe text.utf8Start[offset] == self[range.lowerBound + offset] else { return false }
+            offset += 1
+        }
+        return true
+    }
+
+    /// Whether the bytes of `range` are those of `text` but for the case of ASCII letters; `text` is in lower case.
+    @inline(__always)
+    func holds(lowercased text: StaticString, in range: Range<Int>) -> Bool {
+        guard range.count == text.utf8CodeUnitCount else { return false }
+        var offset = 0
+        while offset < text.utf8CodeUnitCount {
+            // A static string lives as long as the process and holds utf8CodeUnitCount bytes.
+            let expected = unsafe text.utf8Start[offset]
+            guard Byte.lowercased(self[range.lowerBound + offset]) == expected else { return false }
+            offset += 1
+        }
+        return true
+    }
+
+    /// Whether two ranges hold the same bytes but for the case of ASCII letters.
+    func equalsIgnoringCase(_ range: Range<Int>, _ other: Range<Int>) -> Bool {
+        guard range.count == other.count else { return false }
+        var offset = 0
+        while offset < range.count {
+            let byte = Byte.lowercased(self[range.lowerBound + offset])
+            guard byte == Byte.lowercased(self[other.lowerBound + offset]) else { return false }
+            offset += 1
+        }
+        return true
+    }
+
+    /// The number that `range` spells as 1 to 20 decimal digits, or nil for anything else.
+    func decimal(in range: Range<Int>) -> UInt64? {
+        guard (1...20).contains(range.count) else { return nil }
+        var value: UInt64 = 0
+        for index in range {
+            let digit = self[index] &- Byte.zero
+            guard digit <= 9 else { return nil }
+            let (product, overflows) = value.multipliedReportingOverflow(by: 10)
+            let (sum, carries) = product.addingReportingOverflow(UInt64(digit))
+            guard !overflows, !carries else { return nil }
+            value = sum
+        }
+        return value
+    }
+}
+
+/// Walks through a comma-separated list (RFC 9110 section 5.6.1), skipping empty elements as recipients must.
+struct ListElements {
+    private var position: Int
+    private let end: Int
+
+    init(_ range: Range<Int>) {
+        position = range.lowerBound
+        end = range.upperBound
+    }
+
+    /// The next element without the blanks around it, or nil at the end.
+    mutating func next(in bytes: Span<UInt8>) -> Range<Int>? {
+        while position < end {
+            let comma = bytes.firstIndex(of: Byte.comma, in: position..<end) ?? end
+            let element = bytes.trimmingBlanks(position..<comma)
+            position = comma + 1
+            if !element.isEmpty { return element }
+        }
+        return nil
+    }
+}

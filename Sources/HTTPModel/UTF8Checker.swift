@@ -1,0 +1,31 @@
+/// Checks bytes for being UTF-8 (RFC 3629 section 4), one by one: no overlong forms, no surrogates.
+struct UTF8Checker {
+    private var pending = 0
+    private var lowest: UInt8 = 0x80
+    private var highest: UInt8 = 0xBF
+
+    /// Whether no sequence is open.
+    var isComplete: Bool { pending == 0 }
+
+    /// Takes the next byte; false if it cannot follow.
+    mutating func accept(_ byte: UInt8) -> Bool {
+        if pending > 0 {
+            guard byte >= lowest, byte <= highest else { return false }
+            pending -= 1
+            (lowest, highest) = (0x80, 0xBF)
+            return true
+        }
+        switch byte {
+        case ..<0x80: return true
+        case 0xC2...0xDF: pending = 1
+        case 0xE0: (pending, lowest) = (2, 0xA0)
+        case 0xED: (pending, highest) = (2, 0x9F)
+        case 0xE1...0xEF: pending = 2
+        case 0xF0: (pending, lowest) = (3, 0x90)
+        case 0xF1...0xF3: pending = 3
+        case 0xF4: (pending, highest) = (3, 0x8F)
+        default: return false
+        }
+        return true
+    }
+}

@@ -1,0 +1,285 @@
+internal import EventLoop
+internal import Glibc
+internal import HTTPModel
+internal import Telemetry
+
+/// A connection that a client opened: handshake, then one exchange after the other.
+///
+/// Reading and sending are in `DownstreamConnection+Request` and `+Response`, upgraded connections in `+Tunnel`.
+final class DownstreamConnection: EventHandler {
+    enum State {
+        /// TLS is being set up.
+        case handshaking
+        /// Between exchanges, or within a head.
+        case readingHead
+        /// The filter waits for something.
+        case deciding
+        /// The request is on its way, or its answer.
+        case exchanging
+        /// Upgraded: bytes pass unread both ways.
+        case tunnel
+        /// Our last byte is (being) sent; what still comes is thrown away, so that the client can read the answer.
+        case lingering
+        case closed
+    }
+
+    let peer: IPAddress
+    let peerPort: UInt16
+    let isSecure: Bool
+    let listener: ListenerSocket
+    let worker: Worker
+    var state = State.handshaking
+    var transport: Transport
+    /// Bytes read and not yet consumed; owns memory only while there are some.
+    var input = ByteBuffer()
+    var exchange: Exchange?
+    /// The head's bytes are still at the front of `input`.
+    var headByteCount = 0
+    var requestBody = BodyReader()
+    /// How the answer's body is framed; `nil` before its head was written.
+    var responseFraming: ResponseFraming?
+    var keepsAlive = true
+    /// The socket may hold bytes that no event will announce again.
+    var canRead = false
+    var lingeredBytes = 0
+    var lingersForInput = false
+    /// The client does not take bytes any more; noticed while the upstream was being read.
+    var sendFailed = false
+    private var registration = Registration.none
+    private var isAdvancing = false
+
+    init?(
+        _ descriptor: consuming Descriptor, peer storage: sockaddr_storage, _ length: socklen_t,
+        listener: ListenerSocket, worker: Worker
+    ) {
+        (peer, peerPort) = DownstreamConnection.address(storage)
+        self.listener = listener
+        self.worker = worker
+        isSecure = listener.settings.tls != nil
+        if let context = listener.settings.tls {
+            guard let session = TLSSession(context: context, wire: worker.wire) else { return nil }
+            transport = Transport(descriptor, tls: session, wire: worker.wire)
+        } else {
+            transport = Transport(descriptor, tls: nil, wire: worker.wire)
+            state = .readingHead
+        }
+    }
+
+    func start() {
+        worker.opened(self)
+        do throws(SystemError) {
+            registration = try worker.loop.register(transport.number, handler: self)
+        } catch {
+            close()
+            return
+        }
+        let settings = listener.settings
+        setDeadline(state == .handshaking ? settings.handshakeTimeout : settings.headTimeout)
+    }
+
+    private static func address(_ storage: sockaddr_storage) -> (IPAddress, UInt16) {
+        let family = CInt(storage.ss_family)
+        var storage = storage
+        return unsafe withUnsafeBytes(of: &storage) { raw in
+            switch family {
+            case AF_INET:
+                // A sockaddr_in: port at 2, address at 4.
+                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
+                let address = unsafe raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self).bigEndian
+                return (IPAddress(high: 0, low: 0xFFFF_0000_0000 | UInt64(address)), port)
+            case AF_INET6:
+                // A sockaddr_in6: port at 2, address at 8.
+                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
+                let high = unsafe raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self).bigEndian
+                let low = unsafe raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self).bigEndian
+                return (IPAddress(high: high, low: low), port)
+            default: return (.unspecified, 0)
+            }
+        }
+    }
+
+    // MARK: Events
+
+    func ready(_ readiness: Readiness) {
+        if !readiness.isDisjoint(with: [.error, .hangUp]) {
+            abort(ExchangeError(side: .downstream, step: "connection", status: 0))
+            return
+        }
+        if sendFailed, state != .tunnel {
+            abort(ExchangeError(side: .downstream, step: "response.send", status: 0))
+            return
+        }
+        if readiness.contains(.writable), transport.hasOutput, !flushOutput() { return }
+        guard !readiness.isDisjoint(with: [.readable, .peerClosed]) else { return }
+        canRead = true
+        advance()
+    }
+
+    func deadlinePassed() {
+        switch state {
+        case .handshaking:
+            worker.counters.handshakeFailures.add()
+            close()
+        case .readingHead:
+            if exchange == nil || transport.hasOutput {
+                close()
+            } else {
+                fail(ExchangeError(side: .downstream, step: "request.head", status: 408))
+            }
+        case .deciding: fail(ExchangeError(side: .gateway, step: "decide", status: 503))
+        case .exchanging:
+            if transport.hasOutput {
+                abort(ExchangeError(side: .downstream, step: "response.send", status: 0))
+            } else if !requestBody.isFinished {
+                fail(ExchangeError(side: .downstream, step: "request.body", status: 408))
+            }
+        case .tunnel: tunnelTimedOut()
+        case .lingering: close()
+        case .closed: break
+        }
+    }
+
+    /// Goes as far as the bytes at hand allow; never nested.
+    func advance() {
+        guard !isAdvancing else { return }
+        isAdvancing = true
+        defer { isAdvancing = false }
+        while true {
+            switch state {
+            case .handshaking: if !continueHandshake() { return }
+            case .readingHead: if !readHead() { return }
+            case .exchanging: if !moveRequestBody() { return }
+            case .tunnel:
+                pumpTunnelFromDownstream()
+                return
+            case .lingering:
+                discardInput()
+                return
+            case .deciding, .closed: return
+            }
+        }
+    }
+
+    private func continueHandshake() -> Bool {
+        switch transport.handshake() {
+        case .bytes:
+            if transport.wasResumed { worker.counters.handshakesResumed.add() }
+            state = .readingHead
+            canRead = true
+            setDeadline(listener.settings.headTimeout)
+            return true
+        case .wouldBlock:
+            canRead = false
+            return false
+        case .closed, .failed:
+            worker.counters.handshakeFailures.add()
+            close()
+            return false
+        }
+    }
+
+    /// Sends what waits; `false` when the connection is gone.
+    private func flushOutput() -> Bool {
+        guard transport.flush() else {
+            abort(ExchangeError(side: .downstream, step: "response.send", status: 0))
+            return false
+        }
+        if transport.hasOutput {
+            setDeadline(state == .lingering ? listener.settings.idleTimeout : listener.settings.bodyTimeout)
+            return true
+        }
+        switch state {
+        case .exchanging:
+            requestBody.isFinished ? clearDeadline() : setDeadline(listener.settings.bodyTimeout)
+            exchange?.upstream?.pump()
+        case .readingHead:
+            setDeadline(listener.settings.idleTimeout)
+            advance()
+        case .tunnel: pumpTunnelFromUpstream()
+        case .lingering: outputIsOut()
+        case .handshaking, .deciding, .closed: break
+        }
+        return state != .closed
+    }
+
+    // MARK: Ends
+
+    /// The gateway stops: an idle connection ends now, a busy one after its exchange.
+    func drain() {
+        keepsAlive = false
+        switch state {
+        case .handshaking: close()
+        case .readingHead where exchange == nil && !transport.hasOutput: close()
+        default: break
+        }
+    }
+
+    /// Ends the exchange with an answer of ours if none has begun, else by cutting the connection.
+    func fail(_ error: ExchangeError) {
+        guard let exchange else {
+            close()
+            return
+        }
+        exchange.error = error
+        exchange.upstream?.abandon()
+        exchange.handlerTask?.cancel()
+        guard responseFraming == nil, error.status != 0, state != .tunnel else {
+            abort(error)
+            return
+        }
+        respond(worker.filter.response(to: error, exchange))
+    }
+
+    /// Cuts the connection: what was sent must not look complete.
+    func abort(_ error: ExchangeError) {
+        if let exchange {
+            exchange.error = exchange.error ?? error
+            exchange.upstream?.abandon()
+            exchange.handlerTask?.cancel()
+            endExchange(exchange)
+            transport.resetOnClose()
+        }
+        close()
+    }
+
+    /// Reports the exchange and gives it back.
+    func endExchange(_ exchange: Exchange) {
+        let now = MonotonicInstant.current()
+        let hadUpstream = exchange.firstByteAt.nanoseconds > 0
+        let report = ExchangeReport(
+            status: exchange.status, requestBodyBytes: exchange.requestBodyBytes,
+            responseBodyBytes: exchange.responseBodyBytes,
+            duration: exchange.startedAt.nanoseconds > 0 ? now.nanoseconds(since: exchange.startedAt) : 0,
+            upstreamDuration: hadUpstream ? exchange.firstByteAt.nanoseconds(since: exchange.sentAt) : 0,
+            upstream: exchange.pool, endpoint: exchange.endpointName, error: exchange.error,
+            retries: exchange.retries, wasUpgraded: exchange.wasUpgraded)
+        worker.filter.ended(exchange, report)
+        self.exchange = nil
+        headByteCount = 0
+        worker.give(exchange)
+    }
+
+    func close() {
+        guard state != .closed else { return }
+        if let exchange {
+            exchange.error = exchange.error ?? ExchangeError(side: .downstream, step: "connection", status: 0)
+            exchange.upstream?.abandon()
+            exchange.handlerTask?.cancel()
+            endExchange(exchange)
+        }
+        state = .closed
+        worker.loop.end(registration)
+        input.release()
+        transport.close()
+        listener.connectionClosed()
+        worker.closed(self)
+    }
+
+    func setDeadline(_ nanoseconds: UInt64) {
+        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
+    }
+
+    func clearDeadline() { worker.loop.clearDeadline(for: registration) }
+
+    func callAgain() { worker.loop.callAgain(registration) }
+}

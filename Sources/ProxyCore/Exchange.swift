@@ -1,0 +1,130 @@
+public import EventLoop
+public import HTTPModel
+
+/// One request with its response. Pooled by its worker; `generation` tells one use from the next.
+@safe public final class Exchange {
+    /// The request head; its ranges are offsets into `headBytes`.
+    public var head: RequestHead
+    /// What goes into the request line upstream: normalised path and query. Empty: the target as it was received.
+    public var target = ByteBuffer(capacity: 256)
+    /// Complete field lines that are added to the request upstream.
+    public var upstreamFields = ByteBuffer(capacity: 1024)
+    /// Complete field lines that are added to the answer, whoever makes it.
+    public var responseFields = ByteBuffer(capacity: 256)
+    /// The largest request body let through.
+    public var bodyBytesMax = UInt64.max
+    /// Whether a request to upgrade the connection may be passed on.
+    public var allowsUpgrade = true
+    /// The filter's own data.
+    public let state: AnyObject
+    /// Moves on when the exchange ends: whoever waits for something compares.
+    public private(set) var generation: UInt64 = 0
+    /// The worker that owns the exchange.
+    public let worker: Worker
+    /// When the head was complete.
+    public internal(set) var startedAt = MonotonicInstant(nanoseconds: 0)
+
+    var downstream: DownstreamConnection?
+    var upstream: UpstreamConnection?
+    var pool: UpstreamPool?
+    var handler: HandlerUpstream?
+    /// The whole head as it goes upstream, with the first bytes of the body; kept while it may have to be sent again.
+    var outgoing = ByteBuffer(capacity: 2048)
+    var isReplayable = false
+    /// Endpoints of the pool that were tried in vain, one bit each.
+    var endpointsTried: UInt64 = 0
+    var endpointName: String?
+    var sentAt = MonotonicInstant(nanoseconds: 0)
+    var firstByteAt = MonotonicInstant(nanoseconds: 0)
+    var requestBodyBytes: UInt64 = 0
+    var responseBodyBytes: UInt64 = 0
+    var status = 0
+    var retries = 0
+    var error: ExchangeError?
+    var wasUpgraded = false
+    var handlerTask: Task<Void, Never>?
+    var handlerRequest: Request?
+    /// The client's address as the filter knows it: behind a trusted proxy not the socket's.
+    public var clientAddress = IPAddress.unspecified
+    /// The request identifier, once the filter has given one.
+    public var requestID = ""
+
+    // The connection's input buffer; it does not move while the head is needed, because nothing is read then.
+    private var headBase: UnsafeRawPointer?
+    private var headByteCount = 0
+
+    init(worker: Worker, fieldCapacity: Int) {
+        self.worker = worker
+        head = RequestHead(fieldCapacity: fieldCapacity)
+        state = worker.filter.makeExchangeState()
+    }
+
+    /// The request head's bytes, while the exchange has not been forwarded yet.
+    public var headBytes: Span<UInt8> {
+        @_lifetime(borrow self)
+        get {
+            let region = unsafe UnsafeRawBufferPointer(start: headBase, count: headByteCount)
+            let span = unsafe Span<UInt8>(_unsafeBytes: region)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+
+    /// The client's address.
+    public var peer: IPAddress { downstream?.peer ?? .unspecified }
+    /// The client's port.
+    public var peerPort: UInt16 { downstream?.peerPort ?? 0 }
+    /// Whether the client used TLS.
+    public var isSecure: Bool { downstream?.isSecure ?? false }
+    /// Settings of the listener that accepted the connection.
+    public var listener: ListenerSettings? { downstream?.listener.settings }
+
+    /// Goes on after `suspend`. Ignored when the exchange has ended meanwhile: pass the generation seen before.
+    public func proceed(_ verdict: Verdict, generation: UInt64) {
+        guard generation == self.generation else { return }
+        downstream?.proceed(verdict)
+    }
+
+    func bindHead(_ bytes: Span<UInt8>) {
+        unsafe bytes.withUnsafeBytes { region in
+            unsafe headBase = region.baseAddress
+            headByteCount = region.count
+        }
+    }
+
+    func unbindHead() {
+        unsafe headBase = nil
+        headByteCount = 0
+    }
+
+    /// Makes it ready for the next request; keeps all memory.
+    func recycle() {
+        generation &+= 1
+        head.reset()
+        target.removeAll()
+        upstreamFields.removeAll()
+        responseFields.removeAll()
+        outgoing.removeAll()
+        bodyBytesMax = .max
+        allowsUpgrade = true
+        downstream = nil
+        upstream = nil
+        pool = nil
+        handler = nil
+        isReplayable = false
+        endpointsTried = 0
+        endpointName = nil
+        sentAt = MonotonicInstant(nanoseconds: 0)
+        firstByteAt = MonotonicInstant(nanoseconds: 0)
+        requestBodyBytes = 0
+        responseBodyBytes = 0
+        status = 0
+        retries = 0
+        error = nil
+        wasUpgraded = false
+        handlerTask = nil
+        handlerRequest = nil
+        clientAddress = .unspecified
+        if !requestID.isEmpty { requestID = "" }
+        unbindHead()
+    }
+}

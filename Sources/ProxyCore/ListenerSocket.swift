@@ -1,0 +1,152 @@
+internal import CLinux
+public import EventLoop
+internal import Glibc
+internal import Telemetry
+
+/// One worker's use of a listening socket: accepts until nothing waits, within the caps.
+final class ListenerSocket: EventHandler {
+    var settings: ListenerSettings
+    private let socket: CInt
+    private let worker: Worker
+    private var registration = Registration.none
+    private var openConnections = 0
+    /// Connections wait in the kernel because of a cap or used-up descriptors.
+    private var isBehind = false
+    /// Let go when descriptors are used up, to accept and close one connection instead of leaving it hanging.
+    private var spareDescriptor: CInt = -1
+
+    init(socket: CInt, settings: ListenerSettings, worker: Worker) {
+        self.socket = socket
+        self.settings = settings
+        self.worker = worker
+        spareDescriptor = unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
+    }
+
+    deinit { if spareDescriptor >= 0 { close(spareDescriptor) } }
+
+    func start() throws(SystemError) { registration = try worker.loop.register(socket, handler: self) }
+
+    /// Accepts what already waits, then no more.
+    func stop() {
+        acceptAll()
+        worker.loop.end(registration)
+    }
+
+    func ready(_ readiness: Readiness) { acceptAll() }
+
+    func deadlinePassed() { if isBehind { acceptAll() } }
+
+    func connectionClosed() {
+        openConnections -= 1
+        worker.counters.connectionsOpen.add(-1)
+        if isBehind { worker.loop.callAgain(registration) }
+    }
+
+    private func acceptAll() {
+        isBehind = false
+        for _ in 0..<1024 {
+            guard openConnections < settings.connectionsMax else {
+                refuseWaiting()
+                return
+            }
+            var storage = sockaddr_storage()
+            var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+            let number = unsafe accept(&storage, &length)
+            if number < 0 {
+                switch errno {
+                case EAGAIN: return
+                case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+                    if !refuseOne() { return }
+                default: continue
+                }
+                continue
+            }
+            open(Descriptor(adopting: number), storage, length)
+        }
+        worker.loop.callAgain(registration)
+    }
+
+    private func open(_ descriptor: consuming Descriptor, _ storage: sockaddr_storage, _ length: socklen_t) {
+        var noDelay: CInt = 1
+        _ = unsafe setsockopt(
+            descriptor.number, CInt(IPPROTO_TCP), TCP_NODELAY, &noDelay, socklen_t(MemoryLayout<CInt>.size))
+        worker.counters.connectionsAccepted.add()
+        guard let connection = DownstreamConnection(descriptor, peer: storage, length, listener: self, worker: worker)
+        else {
+            worker.counters.connectionsRefused.add()
+            return
+        }
+        openConnections += 1
+        worker.counters.connectionsOpen.add(1)
+        connection.start()
+    }
+
+    /// At the cap: what waits is accepted and closed at once, so that a client learns it now and not at a timeout.
+    private func refuseWaiting() {
+        for _ in 0..<64 {
+            let number = unsafe accept(nil, nil)
+            guard number >= 0 else {
+                if errno != EAGAIN { _ = refuseOne() }
+                return
+            }
+            close(number)
+            worker.counters.connectionsRefused.add()
+        }
+        isBehind = true
+        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: 50_000_000), for: registration)
+    }
+
+    private func refuseOne() -> Bool {
+        guard spareDescriptor >= 0 else {
+            isBehind = true
+            worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: 50_000_000), for: registration)
+            return false
+        }
+        close(spareDescriptor)
+        let number = unsafe accept(nil, nil)
+        if number >= 0 { close(number) }
+        worker.counters.connectionsRefused.add()
+        spareDescriptor = unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
+        return number >= 0
+    }
+
+    private func accept(_ storage: UnsafeMutablePointer<sockaddr_storage>?, _ length: UnsafeMutablePointer<socklen_t>?)
+        -> CInt
+    {
+        let flags = CInt(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+        guard let storage = unsafe storage else { return unsafe accept4(socket, nil, nil, flags) }
+        // The kernel writes at most `length` bytes into the storage.
+        return unsafe storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+            unsafe accept4(socket, address, length, flags)
+        }
+    }
+}
+
+/// A socket that listens, opened once by the control thread and lent to one worker.
+public struct ListeningSocket: ~Copyable {
+    private let descriptor: Descriptor
+    /// The address it is bound to, with the port that the kernel chose where 0 was asked for.
+    public let address: NetworkAddress
+
+    /// Opens, binds and listens. With `SO_REUSEPORT` each worker has its own accept queue.
+    public init(_ address: NetworkAddress) throws(SystemError) {
+        let type = CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+        let number = socket(address.family, type, 0)
+        guard number >= 0 else { throw SystemError("socket") }
+        let descriptor = Descriptor(adopting: number)
+        var on: CInt = 1
+        let size = socklen_t(MemoryLayout<CInt>.size)
+        _ = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, size)
+        if address.family != AF_UNIX { _ = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEPORT, &on, size) }
+        if address.family == AF_INET6 { _ = unsafe setsockopt(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, &on, size) }
+        guard unsafe address.withSockaddr({ unsafe bind(number, $0, $1) }) == 0 else {
+            throw SystemError("bind \(address)")
+        }
+        guard Glibc.listen(number, 4096) == 0 else { throw SystemError("listen \(address)") }
+        self.address = NetworkAddress.local(of: number) ?? address
+        self.descriptor = descriptor
+    }
+
+    /// For `Worker.listen`, while this value lives.
+    public var number: CInt { descriptor.number }
+}

@@ -1,0 +1,74 @@
+public import HTTPModel
+
+/// What holds for connections accepted on one address. Lengths of time are in nanoseconds.
+public struct ListenerSettings: Sendable {
+    /// The address as the configuration spells it.
+    public var name: String
+    /// `nil`: plain HTTP.
+    public var tls: TLSContext?
+    /// The port clients see, for `X-Forwarded-Port`.
+    public var port: UInt16
+    /// Connections for each worker.
+    public var connectionsMax: Int
+    public var handshakeTimeout: UInt64
+    /// From the first byte of a head, or the handshake's end, to its last byte.
+    public var headTimeout: UInt64
+    /// The longest silence within a body, and the longest stall of a client that does not read its answer.
+    public var bodyTimeout: UInt64
+    /// The longest wait for a next request.
+    public var idleTimeout: UInt64
+    public var tunnelIdleTimeout: UInt64
+    public var headLimits: HeadLimits
+    public var chunkExtensionBytesMax: Int
+    /// For the filter: its own settings of this listener.
+    public var filterIndex: Int
+
+    /// Memberwise.
+    public init(
+        name: String, tls: TLSContext?, port: UInt16, connectionsMax: Int, handshakeTimeout: UInt64,
+        headTimeout: UInt64, bodyTimeout: UInt64, idleTimeout: UInt64, tunnelIdleTimeout: UInt64,
+        headLimits: HeadLimits, chunkExtensionBytesMax: Int, filterIndex: Int
+    ) {
+        self.name = name
+        self.tls = tls
+        self.port = port
+        self.connectionsMax = connectionsMax
+        self.handshakeTimeout = handshakeTimeout
+        self.headTimeout = headTimeout
+        self.bodyTimeout = bodyTimeout
+        self.idleTimeout = idleTimeout
+        self.tunnelIdleTimeout = tunnelIdleTimeout
+        self.headLimits = headLimits
+        self.chunkExtensionBytesMax = chunkExtensionBytesMax
+        self.filterIndex = filterIndex
+    }
+}
+
+/// One named pool of endpoints. Lengths of time are in nanoseconds.
+public struct UpstreamSettings: Sendable, Equatable {
+    public var name: String
+    public var connectTimeout: UInt64
+    /// From the last byte of a request that was sent to the first byte of its answer.
+    public var firstByteTimeout: UInt64
+    /// The longest silence within an answer.
+    public var idleTimeout: UInt64
+    /// How long an idle connection is kept; zero: not at all.
+    public var keepAliveTimeout: UInt64
+    /// Idle connections kept by each worker.
+    public var keepAliveConnectionsMax: Int
+    public var headLimits: HeadLimits
+
+    /// Memberwise.
+    public init(
+        name: String, connectTimeout: UInt64, firstByteTimeout: UInt64, idleTimeout: UInt64,
+        keepAliveTimeout: UInt64, keepAliveConnectionsMax: Int, headLimits: HeadLimits
+    ) {
+        self.name = name
+        self.connectTimeout = connectTimeout
+        self.firstByteTimeout = firstByteTimeout
+        self.idleTimeout = idleTimeout
+        self.keepAliveTimeout = keepAliveTimeout
+        self.keepAliveConnectionsMax = keepAliveConnectionsMax
+        self.headLimits = headLimits
+    }
+}

@@ -1,0 +1,170 @@
+internal import EventLoop
+internal import Glibc
+internal import HTTPModel
+
+/// A connected socket with or without TLS, and the bytes that it has not taken yet.
+///
+/// Edge-triggered: after `wouldBlock` or `isDrained`, readiness says when to go on. A write never blocks and never
+/// fails for want of room: what the socket does not take waits in `output`, and the caller stops feeding it.
+struct Transport: ~Copyable {
+    private var descriptor: Descriptor
+    private var tls: TLSSession?
+    private var output = ByteBuffer()
+    private let wire: TLSWire
+    /// The last read left nothing in the socket.
+    private(set) var isDrained = false
+    /// Bytes the socket took, for the log and for deadlines of progress.
+    private(set) var bytesSent: UInt64 = 0
+
+    init(_ descriptor: consuming Descriptor, tls: consuming TLSSession?, wire: TLSWire) {
+        self.descriptor = descriptor
+        self.tls = tls
+        self.wire = wire
+    }
+
+    var number: CInt { descriptor.number }
+    var isTLS: Bool { tls != nil }
+    var wasResumed: Bool {
+        switch tls {
+        case .some(let session): session.wasResumed
+        case .none: false
+        }
+    }
+    var hasOutput: Bool { !output.isEmpty }
+    var outputCount: Int { output.count }
+
+    /// Goes on with the TLS handshake; `bytes(0)` when it is done.
+    mutating func handshake() -> IOResult {
+        guard tls != nil else { return .bytes(0) }
+        let result = tls?.handshake(descriptor.number) ?? .failed
+        // A failed handshake may have left an alert to send.
+        let sent = flushWire()
+        return sent ? result : .failed
+    }
+
+    /// Reads into `buffer` behind what it holds, at most `maximum` bytes.
+    mutating func read(into buffer: inout ByteBuffer, minimumRoom: Int, maximum: Int = .max) -> IOResult {
+        var result = IOResult.wouldBlock
+        _ = unsafe buffer.fillFreeSpace(minimum: min(minimumRoom, maximum), maximum: maximum) { region in
+            result = unsafe read(region)
+            guard case .bytes(let byteCount) = result else { return 0 }
+            return byteCount
+        }
+        return result
+    }
+
+    private mutating func read(_ region: UnsafeMutableRawBufferPointer) -> IOResult {
+        isDrained = false
+        if tls != nil {
+            var drained = false
+            let result = unsafe tls?.read(descriptor.number, into: region, isDrained: &drained) ?? .failed
+            isDrained = drained
+            if !wire.output.isEmpty, !flushWire() { return .failed }
+            return result
+        }
+        // The region is the free space of the caller's buffer.
+        let received = unsafe recv(descriptor.number, region.baseAddress, region.count, 0)
+        if received > 0 {
+            isDrained = received < region.count
+            return .bytes(received)
+        }
+        if received == 0 { return .closed }
+        guard errno == EAGAIN || errno == EINTR else { return .failed }
+        isDrained = true
+        return .wouldBlock
+    }
+
+    /// Sends the bytes, keeps what the socket does not take; `false` when the connection is of no more use.
+    mutating func write(_ bytes: Span<UInt8>) -> Bool {
+        if tls != nil {
+            guard tls?.write(descriptor.number, bytes) == true else { return false }
+            return flushWire()
+        }
+        var sent = 0
+        if output.isEmpty {
+            switch Transport.send(descriptor.number, bytes) {
+            case .bytes(let byteCount): sent = byteCount
+            case .wouldBlock: break
+            case .closed, .failed: return false
+            }
+            bytesSent &+= UInt64(sent)
+        }
+        if sent < bytes.count { output.append(bytes, sent..<bytes.count) }
+        return true
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    mutating func flush() -> Bool {
+        while !output.isEmpty {
+            switch Transport.send(descriptor.number, output.bytes) {
+            case .bytes(let byteCount):
+                bytesSent &+= UInt64(byteCount)
+                output.consume(byteCount)
+            case .wouldBlock: return true
+            case .closed, .failed: return false
+            }
+        }
+        output.release()
+        return true
+    }
+
+    /// Ends our direction in order: close_notify, then FIN.
+    mutating func shutDownOutput() {
+        if tls != nil {
+            tls?.closeNotify(descriptor.number)
+            _ = flushWire()
+        }
+        _ = shutdown(descriptor.number, CInt(SHUT_WR))
+    }
+
+    /// Closes the socket now; every later use fails.
+    mutating func close() {
+        tls = nil
+        output.release()
+        descriptor = Descriptor(adopting: -1)
+    }
+
+    /// Makes the close a reset, so that the peer cannot take what it has for a complete message.
+    func resetOnClose() {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        _ = unsafe setsockopt(
+            descriptor.number, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+    }
+
+    /// The error a connect attempt ended with; zero when it succeeded.
+    func takeSocketError() -> CInt {
+        var code: CInt = 0
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        guard unsafe getsockopt(descriptor.number, SOL_SOCKET, SO_ERROR, &code, &length) == 0 else { return errno }
+        return code
+    }
+
+    private mutating func flushWire() -> Bool {
+        guard !wire.output.isEmpty else { return true }
+        var produced = wire.output.take()
+        var sent = 0
+        var isUsable = true
+        if output.isEmpty {
+            switch Transport.send(descriptor.number, produced.bytes) {
+            case .bytes(let byteCount): sent = byteCount
+            case .wouldBlock: break
+            case .closed, .failed: isUsable = false
+            }
+            bytesSent &+= UInt64(sent)
+        }
+        if isUsable, sent < produced.count { output.append(produced.bytes, sent..<produced.count) }
+        produced.removeAll()
+        wire.output = produced
+        return isUsable
+    }
+
+    private static func send(_ descriptor: CInt, _ bytes: Span<UInt8>) -> IOResult {
+        let sent = unsafe bytes.withUnsafeBufferPointer { region in
+            // The region lives for the call. MSG_NOSIGNAL: a closed peer is an error, not a signal.
+            unsafe Glibc.send(descriptor, region.baseAddress, region.count, CInt(MSG_NOSIGNAL))
+        }
+        if sent > 0 { return .bytes(sent) }
+        if sent == 0 || errno == EAGAIN || errno == EINTR { return .wouldBlock }
+        return .failed
+    }
+}

@@ -1,0 +1,431 @@
+internal import EventLoop
+internal import HTTPModel
+
+/// A connection to one endpoint: connects, sends a request, reads the answer strictly, and waits for the next one.
+final class UpstreamConnection: EventHandler {
+    private enum State {
+        case connecting, idle, readingHead, readingBody, tunnel, closed
+    }
+
+    let endpoint: Int
+    private let pool: UpstreamPool
+    private let worker: Worker
+    private var transport: Transport
+    private var registration = Registration.none
+    private var state = State.connecting
+    private var exchange: Exchange?
+    private var head: ResponseHead
+    private var body = BodyReader()
+    /// Bytes read and not yet understood: an unfinished head, or an unfinished chunk line.
+    private var input = ByteBuffer()
+    private var canRead = false
+    private var hasServed = false
+    /// A byte of the present answer has come.
+    private var answerBegan = false
+    /// The endpoint does not take the request any more; its answer may still come.
+    private var sendFailed = false
+    private var sawEnd = false
+
+    init(_ transport: consuming Transport, pool: UpstreamPool, endpoint: Int, worker: Worker) {
+        self.transport = transport
+        self.pool = pool
+        self.endpoint = endpoint
+        self.worker = worker
+        head = ResponseHead(fieldCapacity: pool.settings.headLimits.fieldsMax)
+    }
+
+    func start() -> Bool {
+        do throws(SystemError) {
+            registration = try worker.loop.register(transport.number, handler: self)
+            return true
+        } catch {
+            state = .closed
+            return false
+        }
+    }
+
+    /// Takes an exchange, sends its request as soon as the connection stands.
+    func serve(_ exchange: Exchange) {
+        self.exchange = exchange
+        exchange.upstream = self
+        answerBegan = false
+        sendFailed = false
+        head.reset()
+        if state == .connecting {
+            setDeadline(pool.settings.connectTimeout)
+        } else {
+            state = .readingHead
+            send(exchange)
+        }
+    }
+
+    private func send(_ exchange: Exchange) {
+        exchange.sentAt = worker.loop.now
+        setDeadline(pool.settings.firstByteTimeout)
+        if !exchange.outgoing.withBytes({ transport.write($0) }) {
+            sendFailed = true
+            canRead = true
+            pump()
+            return
+        }
+        if !exchange.isReplayable { exchange.outgoing.removeAll() }
+        exchange.downstream?.upstreamTakesMore()
+    }
+
+    // MARK: The request's way
+
+    /// Whether more of the request body may be given to `write`.
+    var takesMore: Bool {
+        (state == .readingHead || state == .readingBody) && !sendFailed && !transport.hasOutput
+    }
+
+    /// Whether the request body is of no more use to the endpoint.
+    var refusesMore: Bool { sendFailed || state == .closed }
+
+    /// Sends more of the request; what the socket does not take waits here.
+    func write(_ bytes: Span<UInt8>) {
+        if !transport.write(bytes) {
+            sendFailed = true
+            canRead = true
+            worker.loop.callAgain(registration)
+            return
+        }
+        setDeadline(state == .tunnel ? pool.settings.idleTimeout : pool.settings.firstByteTimeout)
+    }
+
+    // MARK: Events
+
+    func ready(_ readiness: Readiness) {
+        if state == .connecting {
+            connectEnded()
+            return
+        }
+        if readiness.contains(.writable), transport.hasOutput {
+            if !transport.flush() {
+                sendFailed = true
+            } else if !transport.hasOutput {
+                exchange?.downstream?.upstreamTakesMore()
+            }
+        }
+        guard !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) else { return }
+        canRead = true
+        pump()
+    }
+
+    func deadlinePassed() {
+        switch state {
+        case .connecting: connectFailed(timedOut: true)
+        case .idle:
+            pool.forget(self)
+            close()
+        case .readingHead: failExchange("response.first_byte", status: 504)
+        case .readingBody: failExchange("response.body", status: 504)
+        case .tunnel, .closed: break
+        }
+    }
+
+    private func connectEnded() {
+        guard transport.takeSocketError() == 0 else {
+            connectFailed(timedOut: false)
+            return
+        }
+        guard let exchange else {
+            close()
+            return
+        }
+        state = .readingHead
+        send(exchange)
+    }
+
+    private func connectFailed(timedOut: Bool) {
+        pool.addressFailed(endpoint: endpoint)
+        let exchange = detach()
+        close()
+        if let exchange { pool.connectFailed(exchange, endpoint: endpoint, timedOut: timedOut) }
+    }
+
+    // MARK: The answer's way
+
+    /// Reads on, as far as the downstream takes it.
+    func pump() {
+        for _ in 0..<UpstreamConnection.readsPerTurn {
+            guard canRead, state != .closed else { return }
+            if state == .tunnel {
+                exchange?.downstream?.pumpTunnelFromUpstream()
+                return
+            }
+            if state == .idle {
+                // Whatever an idle connection has to say, it is no answer: its end, or bytes nobody asked for.
+                pool.forget(self)
+                close()
+                return
+            }
+            if exchange?.downstream?.hasOutput == true { return }
+            var buffer = input.hasMemory ? input.take() : worker.largeBuffers.take()
+            switch transport.read(into: &buffer, minimumRoom: 4096) {
+            case .bytes:
+                if transport.isDrained { canRead = false }
+                received(&buffer)
+                keep(buffer)
+            case .wouldBlock:
+                canRead = false
+                keep(buffer)
+            case .closed:
+                keep(buffer)
+                sawEnd = true
+                canRead = false
+                endOfInput()
+                return
+            case .failed:
+                keep(buffer)
+                sawEnd = true
+                canRead = false
+                failExchange(state == .readingHead ? "response.head" : "response.body", status: 502)
+                return
+            }
+        }
+        if canRead, state != .closed { worker.loop.callAgain(registration) }
+    }
+
+    private func keep(_ buffer: consuming ByteBuffer) {
+        if buffer.isEmpty {
+            worker.largeBuffers.give(buffer)
+        } else {
+            input = buffer
+        }
+    }
+
+    private func received(_ buffer: inout ByteBuffer) {
+        guard let exchange else { return }
+        if !answerBegan {
+            answerBegan = true
+            exchange.firstByteAt = worker.loop.now
+            exchange.isReplayable = false
+        }
+        setDeadline(pool.settings.idleTimeout)
+        if state == .readingHead { readHead(exchange, &buffer) }
+        if state == .readingBody { readBody(exchange, &buffer) }
+    }
+
+    private func readHead(_ exchange: Exchange, _ buffer: inout ByteBuffer) {
+        while state == .readingHead, !buffer.isEmpty {
+            let byteCount: Int
+            switch head.parse(buffer.bytes, limits: pool.settings.headLimits) {
+            case .incomplete: return
+            case .failed:
+                buffer.removeAll()
+                failExchange("response.head", status: 502)
+                return
+            case .complete(let count): byteCount = count
+            }
+            if head.status == 101 {
+                switchProtocols(exchange, &buffer, byteCount)
+                return
+            }
+            if head.status < 200 {
+                exchange.downstream?.sendInterim(head, buffer.bytes)
+                buffer.consume(byteCount)
+                head.reset()
+                continue
+            }
+            startBody(exchange, &buffer, byteCount)
+        }
+    }
+
+    private func startBody(_ exchange: Exchange, _ buffer: inout ByteBuffer, _ headByteCount: Int) {
+        guard let downstream = exchange.downstream else { return }
+        let framing = head.framing(requestMethod: exchange.head.method)
+        body = BodyReader(framing, extensionBytesMax: UpstreamConnection.extensionBytesMax)
+        head.markHopByHop(in: buffer.bytes)
+        worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
+        var build = worker.largeBuffers.take()
+        downstream.writeHead(head, buffer.bytes, framing, into: &build)
+        buffer.consume(headByteCount)
+        state = .readingBody
+        guard moveBody(exchange, &buffer, into: &build) else {
+            worker.largeBuffers.give(build)
+            failExchange("response.body", status: 502)
+            return
+        }
+        if body.isFinished { downstream.appendEnd(into: &build) }
+        downstream.send(build.bytes)
+        worker.largeBuffers.give(build)
+        if body.isFinished { finished(leftover: !buffer.isEmpty) }
+    }
+
+    private func readBody(_ exchange: Exchange, _ buffer: inout ByteBuffer) {
+        guard let downstream = exchange.downstream, !buffer.isEmpty else { return }
+        if downstream.passesBodyUnchanged, body.readableMax >= buffer.count {
+            let (consumed, event) = body.next(buffer.bytes)
+            guard case .data = event else { return }
+            exchange.responseBodyBytes &+= UInt64(consumed)
+            downstream.send(buffer.bytes)
+            buffer.removeAll()
+        } else {
+            var build = worker.largeBuffers.take()
+            let isLawful = moveBody(exchange, &buffer, into: &build)
+            if isLawful, body.isFinished { downstream.appendEnd(into: &build) }
+            if isLawful, !build.isEmpty { downstream.send(build.bytes) }
+            worker.largeBuffers.give(build)
+            guard isLawful else {
+                failExchange("response.body", status: 502)
+                return
+            }
+        }
+        if body.isFinished { finished(leftover: !buffer.isEmpty) }
+    }
+
+    /// Moves what is body into `build` with the downstream's framing; `false` when the endpoint broke its own.
+    private func moveBody(
+        _ exchange: Exchange, _ buffer: inout ByteBuffer, into build: inout ByteBuffer
+    ) -> Bool {
+        while true {
+            let (consumed, event) = body.next(buffer.bytes)
+            switch event {
+            case .data(let range):
+                exchange.responseBodyBytes &+= UInt64(range.count)
+                exchange.downstream?.appendBody(buffer.bytes, range, into: &build)
+                buffer.consume(consumed)
+                if body.isFinished { return true }
+            case .needMore:
+                buffer.consume(consumed)
+                return true
+            case .finished:
+                buffer.consume(consumed)
+                return true
+            case .failed:
+                buffer.removeAll()
+                return false
+            }
+        }
+    }
+
+    private func endOfInput() {
+        switch state {
+        case .idle:
+            pool.forget(self)
+            close()
+        case .readingHead:
+            if !answerBegan, retryOnFreshConnection() { return }
+            failExchange("response.head", status: 502)
+        case .readingBody:
+            guard body.closed(), let exchange, let downstream = exchange.downstream else {
+                failExchange("response.body", status: 502)
+                return
+            }
+            var build = worker.largeBuffers.take()
+            downstream.appendEnd(into: &build)
+            if !build.isEmpty { downstream.send(build.bytes) }
+            worker.largeBuffers.give(build)
+            finished(leftover: false)
+        case .tunnel: exchange?.downstream?.tunnelEnded()
+        case .connecting, .closed: break
+        }
+    }
+
+    /// A kept connection that the endpoint closed while we wrote to it: once more, on a new one, where that is safe.
+    private func retryOnFreshConnection() -> Bool {
+        guard hasServed, let exchange, exchange.isReplayable, exchange.retries == 0 else { return false }
+        exchange.retries += 1
+        _ = detach()
+        close()
+        pool.assign(exchange, fresh: true)
+        return true
+    }
+
+    private func finished(leftover: Bool) {
+        guard let exchange = detach() else { return }
+        let downstream = exchange.downstream
+        let mayServeAgain =
+            head.keepsAlive && !leftover && !sendFailed && !sawEnd && !transport.hasOutput
+            && downstream?.requestIsComplete == true
+        hasServed = true
+        if mayServeAgain {
+            state = .idle
+            head.reset()
+            if pool.park(self) {
+                setDeadline(pool.settings.keepAliveTimeout)
+            } else {
+                close()
+            }
+        } else {
+            close()
+        }
+        downstream?.responseEnded()
+    }
+
+    private func failExchange(_ step: String, status: Int) {
+        if step == "response.head", !answerBegan, retryOnFreshConnection() { return }
+        let exchange = detach()
+        close()
+        exchange?.downstream?.fail(ExchangeError(side: .upstream, step: step, status: status))
+    }
+
+    // MARK: Tunnel
+
+    private func switchProtocols(_ exchange: Exchange, _ buffer: inout ByteBuffer, _ byteCount: Int) {
+        guard let downstream = exchange.downstream, exchange.allowsUpgrade, exchange.head.upgrade != nil,
+            downstream.requestIsComplete
+        else {
+            buffer.removeAll()
+            failExchange("response.upgrade", status: 502)
+            return
+        }
+        worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
+        state = .tunnel
+        worker.loop.clearDeadline(for: registration)
+        downstream.startTunnel(head, buffer.bytes, byteCount)
+        buffer.removeAll()
+    }
+
+    /// Reads what a tunnel's endpoint sent; the downstream sends it on.
+    func readTunnel(into buffer: inout ByteBuffer) -> IOResult {
+        guard canRead else { return .wouldBlock }
+        let result = transport.read(into: &buffer, minimumRoom: 16_384)
+        switch result {
+        case .bytes: if transport.isDrained { canRead = false }
+        case .wouldBlock: canRead = false
+        case .closed, .failed: sawEnd = true
+        }
+        return result
+    }
+
+    func callAgain() { worker.loop.callAgain(registration) }
+
+    /// Bytes of a tunnel wait for the endpoint to take them.
+    var hasOutput: Bool { transport.hasOutput }
+
+    // MARK: Ends
+
+    /// The exchange is over for another reason: the connection is of no more use.
+    func abandon() {
+        _ = detach()
+        close()
+    }
+
+    /// Closes a connection that the pool has already let go of.
+    func closeIdle() { close() }
+
+    private func detach() -> Exchange? {
+        let exchange = self.exchange
+        self.exchange = nil
+        exchange?.upstream = nil
+        return exchange
+    }
+
+    private func close() {
+        guard state != .closed else { return }
+        state = .closed
+        worker.loop.end(registration)
+        input.release()
+        transport.close()
+    }
+
+    private func setDeadline(_ nanoseconds: UInt64) {
+        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
+    }
+
+    /// Reads in one go before others have their turn.
+    private static let readsPerTurn = 16
+    private static let extensionBytesMax = 4096
+}

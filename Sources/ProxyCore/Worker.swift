@@ -1,0 +1,152 @@
+public import EventLoop
+internal import HTTPModel
+public import Telemetry
+
+/// One thread's share of the data plane: its loop, its buffers, its pooled exchanges. Shares nothing mutable with other
+/// workers; other threads reach it through `loop.mailbox`.
+public final class Worker {
+    /// Exchanges that may wait for a handler in this process at one time.
+    public static let handledExchangesMax = 256
+
+    /// The loop everything of this worker runs on.
+    public let loop: EventLoop
+    /// Counted from 0.
+    public let index: Int
+    /// What this worker counts.
+    public let counters: WorkerCounters
+    /// Set once, before the loop runs.
+    public let filter: any RequestFilter
+    /// While true, answers carry `Connection: close` and idle connections end.
+    public private(set) var isDraining = false
+
+    let wire = TLSWire()
+    let smallBuffers = ByteBufferPool(bufferCapacity: 16_384, spareMax: 256)
+    let largeBuffers = ByteBufferPool(bufferCapacity: 65_536, spareMax: 16)
+    var handledExchanges = 0
+
+    private var spareExchanges: [Exchange] = []
+    private var listeners: [ListenerSocket] = []
+    private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
+    private var whenDrained: (() -> Void)?
+    private var dateSeconds: Int64 = -1
+    private var date: [UInt8] = []
+
+    /// Makes a worker; `makeFilter` gets its loop. Call on any thread, before the loop runs.
+    public init(index: Int, counters: WorkerCounters, makeFilter: (EventLoop) -> any RequestFilter) throws(SystemError) {
+        self.index = index
+        self.counters = counters
+        loop = try EventLoop()
+        filter = makeFilter(loop)
+    }
+
+    // MARK: Listening
+
+    /// Starts to accept on a listening socket that stays the control thread's.
+    public func listen(on socket: CInt, settings: ListenerSettings) throws(SystemError) {
+        let listener = ListenerSocket(socket: socket, settings: settings, worker: self)
+        try listener.start()
+        listeners.append(listener)
+    }
+
+    /// Replaces the settings of the listeners, by their names; connections that are open take them over with their
+    /// next request, all but the TLS context.
+    public func replaceListenerSettings(_ settings: [ListenerSettings]) {
+        for listener in listeners {
+            if let new = settings.first(where: { $0.name == listener.settings.name }) { listener.settings = new }
+        }
+    }
+
+    /// Accepts what waits, then stops; lets exchanges finish; calls `whenDrained` when no connection is left.
+    public func drain(whenDrained: @escaping () -> Void) {
+        for listener in listeners { listener.stop() }
+        listeners = []
+        isDraining = true
+        self.whenDrained = whenDrained
+        for connection in connections.values { connection.drain() }
+        finishDrainIfIdle()
+    }
+
+    /// Connections that are open now.
+    public var connectionCount: Int { connections.count }
+
+    func opened(_ connection: DownstreamConnection) { connections[ObjectIdentifier(connection)] = connection }
+
+    func closed(_ connection: DownstreamConnection) {
+        connections[ObjectIdentifier(connection)] = nil
+        if isDraining { finishDrainIfIdle() }
+    }
+
+    private func finishDrainIfIdle() {
+        guard connections.isEmpty, let action = whenDrained else { return }
+        whenDrained = nil
+        action()
+    }
+
+    // MARK: Pools
+
+    func takeExchange() -> Exchange { spareExchanges.popLast() ?? Exchange(worker: self, fieldCapacity: 128) }
+
+    func give(_ exchange: Exchange) {
+        exchange.recycle()
+        if spareExchanges.count < 1024 { spareExchanges.append(exchange) }
+    }
+
+    /// Appends `Date: …` with the present second (RFC 9110 section 6.6.1).
+    func appendDate(to buffer: inout ByteBuffer) {
+        let now = currentEpochSeconds()
+        if now != dateSeconds {
+            dateSeconds = now
+            date = Array("Date: \(httpDate(now))\r\n".utf8)
+        }
+        buffer.append(date)
+    }
+}
+
+/// What one worker counts.
+public struct WorkerCounters: Sendable {
+    public let connectionsAccepted: Counter
+    public let connectionsRefused: Counter
+    public let connectionsOpen: Gauge
+    public let handshakeFailures: Counter
+    public let handshakesResumed: Counter
+    public let upstreamConnects: Counter
+    public let upstreamConnectFailures: Counter
+    public let upstreamConnectionsIdle: Gauge
+
+    /// Registers the instruments of one worker.
+    public init(_ registry: MetricRegistry) {
+        connectionsAccepted = registry.counter("connections_accepted_total", help: "Connections accepted.")
+        connectionsRefused = registry.counter(
+            "connections_refused_total", help: "Connections closed because a cap was reached.")
+        connectionsOpen = registry.gauge("connections_open", help: "Downstream connections open now.")
+        handshakeFailures = registry.counter("tls_handshake_failures_total", help: "TLS handshakes that failed.")
+        handshakesResumed = registry.counter("tls_handshakes_resumed_total", help: "TLS handshakes that resumed.")
+        upstreamConnects = registry.counter("upstream_connects_total", help: "Connections opened to upstreams.")
+        upstreamConnectFailures = registry.counter(
+            "upstream_connect_failures_total", help: "Connects to upstreams that failed.")
+        upstreamConnectionsIdle = registry.gauge(
+            "upstream_connections_idle", help: "Idle connections kept for reuse.")
+    }
+}
+
+/// An instant in the format of RFC 9110 section 5.6.7, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+func httpDate(_ seconds: Int64) -> String {
+    let days = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
+    let rest = seconds - days * 86_400
+    // Days since 0000-03-01, so that leap days come last (the civil-from-days method).
+    let shifted = days + 719_468
+    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+    let dayOfEra = shifted - era * 146_097
+    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let monthIndex = (5 * dayOfYear + 2) / 153
+    let day = dayOfYear - (153 * monthIndex + 2) / 5 + 1
+    let month = monthIndex < 10 ? monthIndex + 3 : monthIndex - 9
+    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+    let weekday = ((days % 7) + 11) % 7
+    func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    let weekdays = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    let time = "\(two(rest / 3600)):\(two(rest / 60 % 60)):\(two(rest % 60))"
+    return "\(weekdays[Int(weekday)]), \(two(day)) \(months[Int(month) - 1]) \(year) \(time) GMT"
+}

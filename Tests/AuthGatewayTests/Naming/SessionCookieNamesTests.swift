@@ -1,0 +1,34 @@
+import Testing
+
+@testable import AuthGateway
+
+@Suite struct SessionCookieNamesTests {
+    @Test(arguments: ["__Host-gateway_session", "__Secure-gateway_session", "gateway_session"])
+    func `all three spellings of the configured name are ours`(configured: String) {
+        let names = SessionCookieNames(configured: configured)
+        #expect(names.configured == configured.bytes)
+        for name in ["__Host-gateway_session", "__Secure-gateway_session", "gateway_session"] {
+            let found = names.contains(name.bytes.span)
+            #expect(found)
+        }
+        for name in ["session", "Gateway_session", "gateway_session2", "gateway_sessio", "__host-gateway_session", ""] {
+            let found = names.contains(name.bytes.span)
+            #expect(!found, "\(name)")
+        }
+    }
+
+    @Test func `the strict prefix is taken with TLS and without a domain`() {
+        #expect(SessionCookieNames.defaultName(hasTLS: true, hasDomain: false) == "__Host-gateway_session")
+        #expect(SessionCookieNames.defaultName(hasTLS: true, hasDomain: true) == "gateway_session")
+        #expect(SessionCookieNames.defaultName(hasTLS: false, hasDomain: false) == "gateway_session")
+    }
+
+    @Test func `a dead cookie is ended under the name and domain it was set with`() {
+        #expect(
+            SessionCookieNames(configured: "__Host-s").clearing(isSecure: true, domain: nil)
+                == "__Host-s=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax")
+        #expect(
+            SessionCookieNames(configured: "s").clearing(isSecure: false, domain: "a.test")
+                == "s=; Path=/; Domain=a.test; Max-Age=0; HttpOnly; SameSite=Lax")
+    }
+}

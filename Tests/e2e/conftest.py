@@ -1,0 +1,102 @@
+"""Fixtures: the applications, the scripted upstream and one gateway before them, shared by the whole run."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.gateway import Gateway, binary
+from support.processes import Program, start_gunicorn, start_redis
+from support.upstream import FakeUpstream
+
+_getaddrinfo = socket.getaddrinfo
+
+
+def _loopback_names(host, *arguments, **options):
+    """Names below localhost are this machine (RFC 6761 section 6.3); not every C library knows."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name and name.endswith(".localhost"):
+        host = "127.0.0.1"
+    return _getaddrinfo(host, *arguments, **options)
+
+
+socket.getaddrinfo = _loopback_names
+
+
+def pytest_sessionstart() -> None:
+    try:
+        binary()
+    except AssertionError as error:
+        pytest.exit(str(error), returncode=2)
+
+
+@pytest.fixture(scope="session")
+def flask_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    yield from _sample("flask", "app:app", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def django_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    yield from _sample("django", "wsgi:application", tmp_path_factory)
+
+
+def _sample(name: str, application: str, factory: pytest.TempPathFactory) -> Iterator[int]:
+    program, port = start_gunicorn(name, application, factory.mktemp(name))
+    yield port
+    program.stop()
+
+
+@pytest.fixture(scope="session")
+def raw_upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="session")
+def _shared_gateway(
+    flask_port: int, django_port: int, raw_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    upstreams = {"flask": flask_port, "django": django_port, "raw": raw_upstream.port}
+    with Gateway(tmp_path_factory.mktemp("gateway"), upstreams) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(_shared_gateway: Gateway, raw_upstream: FakeUpstream) -> Iterator[Gateway]:
+    """The gateway that most tests share; none of them may change or end it, nor leave it dead."""
+    raw_upstream.forget()
+    yield _shared_gateway
+    assert _shared_gateway.program.is_running, f"the gateway died:\n{_shared_gateway.log()[-3000:]}"
+    assert not raw_upstream.errors
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Starts gateways of a test's own, each in a folder of its own; they are stopped, in good order, at its end."""
+    started: list[Gateway] = []
+
+    def start(upstreams: dict[str, int], changes: dict | None = None, **options) -> Gateway:
+        folder = tmp_path / f"gateway-{len(started)}"
+        folder.mkdir()
+        started.append(Gateway(folder, upstreams, changes, **options))
+        return started[-1].start()
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    """A scripted upstream of the test's own."""
+    with FakeUpstream() as upstream:
+        yield upstream
+        assert not upstream.errors
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[tuple[Program, int]]:
+    program, port = start_redis(tmp_path)
+    yield program, port
+    if program.is_running:
+        program.stop()

@@ -1,0 +1,216 @@
+"""Nobody but the gateway says who a user is: R20 to R28, over generated spellings of every managed name."""
+
+import base64
+import itertools
+import random
+
+import pytest
+from support.gateway import Gateway
+from support.spellings import MANAGED, folded, of_name
+from support.upstream import FakeUpstream
+from support.wire import Message, read_response, responses
+
+CANARY = "evil-canary"
+HOST = b"Host: raw.demo.localhost\r\n"
+FIELDS_AT_ONCE = 60
+FOLDED_MANAGED = {folded(name) for name in MANAGED}
+FOLDED_MANAGED_BEGINNINGS = ("x-auth-", "x-forwarded-", "x-original-")
+
+
+def spellings(seed: int = 2026) -> list[str]:
+    chance = random.Random(seed)
+    return sorted({spelling for name in MANAGED for spelling in of_name(name, chance)})
+
+
+def batches(names: list[str]) -> list[list[str]]:
+    return [names[start : start + FIELDS_AT_ONCE] for start in range(0, len(names), FIELDS_AT_ONCE)]
+
+
+def forged(names: list[str]) -> bytes:
+    return b"".join(f"{name}: {CANARY}-{number}\r\n".encode() for number, name in enumerate(names))
+
+
+def is_managed(name: str) -> bool:
+    name = folded(name)
+    return name in FOLDED_MANAGED or name.startswith(FOLDED_MANAGED_BEGINNINGS)
+
+
+def assert_clean(request: Message) -> None:
+    """No forged value arrived under any name, and managed names come once, in their canonical spelling."""
+    for name, value in request.fields + request.trailers:
+        assert CANARY not in value, f"{name}: {value}"
+    managed = [name for name, _ in request.fields if is_managed(name)]
+    assert len({folded(name) for name in managed}) == len(managed), managed
+    assert all("_" not in name and "." not in name for name in managed), managed
+
+
+def session_field(gateway: Gateway) -> bytes:
+    cookies = gateway.as_user("user@example.com").cookies
+    return f"Cookie: gateway_session={cookies['gateway_session']}\r\n".encode()
+
+
+def test_R20_R21_no_spelling_of_a_managed_name_reaches_a_public_route(gateway: Gateway, raw_upstream: FakeUpstream):
+    names = spellings()
+    assert len(names) > 1_500
+    for batch in batches(names):
+        received, _ = gateway.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + forged(batch) + b"Connection: close\r\n\r\n")
+        assert responses(received)[0].status == 200, received[:300]
+    for request in raw_upstream.wait_for_requests(len(batches(names))):
+        assert_clean(request)
+        assert not [name for name, _ in request.fields if folded(name).startswith("x-auth-")]
+
+
+@pytest.mark.parametrize("path", ["/private/x", "/optional/x"])
+def test_R20_R23_no_spelling_changes_who_is_signed_in(gateway: Gateway, raw_upstream: FakeUpstream, path: str):
+    head = f"GET {path} HTTP/1.1\r\n".encode() + HOST + session_field(gateway)
+    names = batches(spellings(7))
+    for batch in names:
+        received, _ = gateway.raw(head + forged(batch) + b"Connection: close\r\n\r\n")
+        assert responses(received)[0].status == 200
+    requests = raw_upstream.wait_for_requests(len(names))
+    for request in requests:
+        assert_clean(request)
+        assert request.get("X-Auth-User") == requests[0].get("X-Auth-User") is not None
+        # The directory knows no tenant of this user: an absent claim leaves its field absent.
+        assert request.get("X-Auth-Tenant") is None
+
+
+@pytest.mark.parametrize("host", ["flask", "django"])
+def test_R20_no_spelling_signs_anybody_in_at_the_applications(gateway: Gateway, host: str):
+    for batch in batches(spellings(3)):
+        data = f"GET /whoami HTTP/1.1\r\nHost: {host}.demo.localhost\r\n".encode() + forged(batch)
+        received, _ = gateway.raw(data + b"Connection: close\r\n\r\n")
+        answer = responses(received)[0]
+        assert answer.status == 200
+        assert CANARY.encode() not in answer.body
+        assert b'"user": null' in answer.body or b'"user":null' in answer.body
+
+
+def test_R24_a_name_sent_twice_is_no_way_in(gateway: Gateway, raw_upstream: FakeUpstream):
+    data = b"GET /public/x HTTP/1.1\r\n" + HOST + forged(["X-Auth-User", "x-auth-user", "X-AUTH-USER"])
+    assert responses(gateway.raw(data + b"Connection: close\r\n\r\n")[0])[0].status == 200
+    assert_clean(raw_upstream.wait_for_requests(1)[0])
+
+
+def test_R24_two_credentials_of_one_kind_are_refused(gateway: Gateway, raw_upstream: FakeUpstream):
+    token = f"Authorization: Bearer {gateway.mint()}\r\n".encode()
+    for second in (token, b"Authorization: Bearer x\r\n", b"Authorization: Basic eDp5\r\n"):
+        for fields in (token + second, second + token):
+            received, _ = gateway.raw(b"GET /private/x HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n")
+            assert responses(received)[0].status in (400, 401)
+    assert not raw_upstream.requests
+
+
+def test_R25_connection_cannot_take_the_gateways_own_fields_away(gateway: Gateway, raw_upstream: FakeUpstream):
+    named = ["X-Auth-User", "x-auth-user", "X-AUTH-USER, X-Auth-Roles, X-Auth-Subject", "close, x-forwarded-for"]
+    for names in named:
+        head = b"GET /private/x HTTP/1.1\r\n" + HOST + session_field(gateway)
+        gateway.raw(head + f"Connection: {names}\r\nConnection: close\r\n\r\n".encode())
+    for request in raw_upstream.wait_for_requests(len(named)):
+        assert request.get("X-Auth-User")
+        assert request.get("X-Auth-Roles") == "user"
+        assert request.get("X-Forwarded-For") == "127.0.0.1"
+
+
+def test_hop_by_hop_fields_stay_here(gateway: Gateway, raw_upstream: FakeUpstream):
+    fields = b"Connection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: trailers\r\n"
+    gateway.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"Proxy-Authorization: Basic eA==\r\n\r\n")
+    request = raw_upstream.wait_for_requests(1)[0]
+    for name in ("X-Private", "Keep-Alive", "Proxy-Connection", "TE", "Proxy-Authorization", "Upgrade"):
+        assert request.get(name) is None, name
+
+
+def test_R22_no_spelling_of_a_managed_name_comes_as_a_trailer(gateway: Gateway, raw_upstream: FakeUpstream):
+    names = batches(spellings(5))
+    for batch in names:
+        head = b"POST /public/x HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n"
+        head += b"Trailer: X-Auth-User\r\n\r\n"
+        received, _ = gateway.raw(head + b"2\r\nok\r\n0\r\n" + forged(batch) + b"\r\n")
+        assert responses(received)[0].status == 200
+    for request in raw_upstream.wait_for_requests(len(names)):
+        assert request.body == b"ok"
+        assert_clean(request)
+
+
+def test_R26_forwarding_fields_are_rebuilt_from_the_socket(gateway: Gateway, raw_upstream: FakeUpstream):
+    fields = forged(["X-Forwarded-Prefix", "X-Forwarded-Port", "X-Forwarded-Proto", "Forwarded", "X-Real-IP"])
+    gateway.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n", plain=False)
+    request = raw_upstream.wait_for_requests(1)[0]
+    assert_clean(request)
+    assert request.get("X-Forwarded-For") == "127.0.0.1"
+    assert request.get("X-Forwarded-Proto") == "https"
+    assert request.get("X-Forwarded-Prefix") is None
+
+
+def test_R28_on_preflights_errors_and_upgrades_too(gateway: Gateway, raw_upstream: FakeUpstream):
+    preflight = b"Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n"
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    upgrade += b"Sec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n"
+    cases = [
+        (b"OPTIONS /preflight/x", preflight + b"Connection: close\r\n"),
+        (b"GET /public/x", upgrade),
+        (b"GET /nothing", b"Connection: close\r\n"),
+        (b"HEAD /public/x", b"Connection: close\r\n"),
+    ]
+    for (start, fields), batch in itertools.product(cases, batches(spellings(9))[:10]):
+        with gateway.connect() as peer:
+            peer.sendall(start + b" HTTP/1.1\r\n" + HOST + fields + forged(batch) + b"\r\n")
+            assert read_response(peer, start.split()[0].decode()).status in (200, 404)
+    requests = raw_upstream.wait_for_requests(30)
+    assert {request.method for request in requests} == {"OPTIONS", "GET", "HEAD"}
+    for request in requests:
+        assert_clean(request)
+
+
+def test_other_names_with_an_underscore_are_dropped(gateway: Gateway, raw_upstream: FakeUpstream):
+    fields = b"X_Other: 1\r\nX-Other: 2\r\nA_B-C: 3\r\nConnection: close\r\n"
+    gateway.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"\r\n")
+    request = raw_upstream.wait_for_requests(1)[0]
+    assert [(name, value) for name, value in request.fields if value in "123"] == [("X-Other", "2")]
+
+
+def test_the_session_cookie_stays_here_and_the_others_pass(gateway: Gateway, raw_upstream: FakeUpstream):
+    secret = gateway.as_user("user@example.com").cookies["gateway_session"]
+    field = f"Cookie: a=1; gateway_session={secret}; session=mine; __Host-gateway_session=x\r\n".encode()
+    gateway.raw(b"GET /private/x HTTP/1.1\r\n" + HOST + field + b"Connection: close\r\n\r\n")
+    request = raw_upstream.wait_for_requests(1)[0]
+    cookies = {pair.split("=")[0].strip() for pair in (request.get("Cookie") or "").split(";")}
+    assert cookies == {"a", "session"}
+    assert secret.encode() not in raw_upstream.everything_received()
+
+
+def test_an_upstream_cannot_set_the_session_cookie(gateway: Gateway, upstream: FakeUpstream, start_gateway):
+    def answer(connection):
+        while connection.read_request():
+            cookies = b"".join(
+                b"Set-Cookie: " + name + b"=planted; Path=/\r\n"
+                for name in (b"gateway_session", b"__Host-gateway_session", b"__Secure-gateway_session", b"other")
+            )
+            connection.send(b"HTTP/1.1 200 OK\r\n" + cookies + b"Content-Length: 0\r\n\r\n")
+
+    upstream.script = answer
+    own = start_gateway({"raw": upstream.port})
+    received, _ = own.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    assert responses(received)[0].all("Set-Cookie") == ["other=planted; Path=/"]
+
+
+def test_R27_an_address_that_is_none_counts_as_untrusted(gateway: Gateway, upstream: FakeUpstream, start_gateway):
+    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": ["127.0.0.0/8"]})
+    good, bad = "198.51.100.7", ("x", "198.51.100.7:abc", "1.2.3", "::ffff:999.1.1.1", "198.51.100.7\t5", "")
+    for value in (good, *bad):
+        head = b"GET /public/x HTTP/1.1\r\n" + HOST + f"X-Forwarded-For: {value}\r\n".encode()
+        own.raw(head + b"Connection: close\r\n\r\n")
+    seen = [request.get("X-Forwarded-For") for request in upstream.wait_for_requests(1 + len(bad))]
+    assert seen[0].split(",")[0] == good
+    for value, sent in zip(seen[1:], bad, strict=True):
+        assert value == "127.0.0.1", f"{sent!r} became {value!r}"
+
+
+def test_the_request_id_is_new_and_reaches_both_sides(gateway: Gateway, raw_upstream: FakeUpstream):
+    seen = set()
+    for _ in range(5):
+        received, _ = gateway.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+        seen.add(responses(received)[0].get("X-Request-Id"))
+    assert None not in seen and len(seen) == 5
+    assert {request.get("X-Request-Id") for request in raw_upstream.wait_for_requests(5)} == seen
+    assert all(request.get("traceparent") for request in raw_upstream.requests)
