@@ -5,14 +5,13 @@ All exchanges go one after another over one connection: nothing is batched, and 
 """
 
 import mmap
-import re
 import struct
-import subprocess
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import subjects, tools
+from . import profile, subjects, tools
 from .checks import BODY
 from .client import Client
 from .credentials import Credentials
@@ -53,9 +52,12 @@ def system_calls(bench: Bench) -> Counter[str]:
     return _difference(bench, _system_calls_of_run)
 
 
-def instructions(bench: Bench) -> Counter[str]:
-    """Instructions in user mode for one exchange, by function; their total is the figure."""
-    return _difference(bench, _instructions_of_run)
+def instructions(bench: Bench) -> tuple[Counter[str], Counter[str]]:
+    """For one exchange: instructions in user mode by function (their total is the figure), and allocations by caller."""
+    both = _difference(bench, _profile_of_run)
+    own = Counter({name: count for (kind, name), count in both.items() if kind == "own"})
+    allocating = Counter({name: count for (kind, name), count in both.items() if kind == "allocating"})
+    return own, allocating
 
 
 def allocations(bench: Bench) -> float:
@@ -91,7 +93,7 @@ def resident_kib(bench: Bench) -> tuple[float, float]:
                 return before / 1024, (proxy.resident_bytes() - before) / 1024
 
 
-def _difference(bench: Bench, count_of_run) -> Counter[str]:
+def _difference(bench: Bench, count_of_run: Callable[[Bench, int], Counter]) -> Counter:
     short = count_of_run(bench, WARM_EXCHANGES)
     long = count_of_run(bench, WARM_EXCHANGES + bench.exchanges)
     names = {*short, *long}
@@ -110,28 +112,18 @@ def _system_calls_of_run(bench: Bench, exchanges: int) -> Counter[str]:
     return Counter(calls)
 
 
-def _instructions_of_run(bench: Bench, exchanges: int) -> Counter[str]:
+def _profile_of_run(bench: Bench, exchanges: int) -> Counter[tuple[str, str]]:
     with SiteDirectory(bench) as directory:
         command = [tools.find("valgrind"), "--quiet", "--tool=callgrind", "--trace-children=yes"]
         command.append(f"--callgrind-out-file={directory}/callgrind.%p")
         _run(bench, directory, command, exchanges, Process)
-        counts: Counter[str] = Counter()
+        counts: Counter[tuple[str, str]] = Counter()
         for path in directory.glob("callgrind.*"):
-            counts += _functions(path)
+            own, calls = profile.read(path)
+            counts.update({("own", name): count for name, count in own.items()})
+            counts.update({("allocating", name): count for name, count in profile.allocating(calls).items()})
     if not counts:
         raise Failure(f"callgrind counted nothing of {bench.subject}")
-    return counts
-
-
-def _functions(path: Path) -> Counter[str]:
-    command = [tools.find("callgrind_annotate"), "--threshold=100", "--show=Ir", "--auto=no", str(path)]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    counts: Counter[str] = Counter()
-    for line in text.splitlines():
-        # ` 1,234 (5.6%)  file:function [object]`
-        found = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+(\S.*)", line)
-        if found and found[2] != "PROGRAM TOTALS":
-            counts[found[2].removeprefix("???:")] += int(found[1].replace(",", ""))
     return counts
 
 

@@ -14,7 +14,6 @@ OPENSSL_CONFIG = BENCH / "openssl.cnf"
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 PACKAGES = {
-    "callgrind_annotate": "valgrind",
     "gcc": "gcc",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
