@@ -14,11 +14,14 @@ let settings: [SwiftSetting] = [
 let dataPlane = settings + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 
 /// One Swift module and its unit tests; `uses` is the module's row in the table of docs/ARCHITECTURE.md.
-func module(_ name: String, uses: [Target.Dependency] = [], settings: [SwiftSetting] = settings) -> [Target] {
+func module(
+    _ name: String, uses: [Target.Dependency] = [], testsUse: [Target.Dependency] = [],
+    settings: [SwiftSetting] = settings
+) -> [Target] {
     let target = Target.target(name: name, dependencies: uses, swiftSettings: settings)
     let tests = Target.testTarget(
         name: "\(name)Tests",
-        dependencies: [.byName(name: name)] + uses,
+        dependencies: [.byName(name: name)] + uses + testsUse,
         swiftSettings: settings)
     return [target, tests]
 }
@@ -57,8 +60,12 @@ targets += module("GatewayConfig", uses: ["CYAML", "IdentityModel"])
 targets += module("Policy", uses: ["IdentityModel"])
 targets += module("Storage", uses: ["CSQLite", "IdentityModel"])
 targets += module("Outbound", uses: ["CCurl", "HTTPModel", "Telemetry"])
-targets += module("Redis", uses: ["CHiredis", "EventLoop"])
-targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"])
+targets += module("Redis", uses: ["CHiredis", "EventLoop"], testsUse: ["RedisTestSupport"])
+targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"], testsUse: ["RedisTestSupport"])
+targets.append(
+    .target(
+        name: "RedisTestSupport", dependencies: ["CLinux", "EventLoop", "Redis"], path: "Tests/RedisTestSupport",
+        swiftSettings: settings))
 targets += module(
     "ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http], settings: dataPlane)
 targets += module(

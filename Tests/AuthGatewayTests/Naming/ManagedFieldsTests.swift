@@ -116,7 +116,7 @@ private enum SlowFields {
         let names = Self.managed + Self.protected + Self.unrelated
         let letters = Array("abcxyzAXZ019-") + Self.unusual
         var counts: [FieldVerdict: Int] = [:]
-        for round in 0..<60_000 {
+        for round in 0..<30_000 {
             var name = Array(random.pick(names))
             for _ in 0..<Int.random(in: 0...3, using: &random) {
                 let place = Int.random(in: 0...name.count, using: &random)
@@ -138,7 +138,7 @@ private enum SlowFields {
             }
             counts[found, default: 0] += 1
         }
-        #expect(counts.count == 3 && counts.values.allSatisfy { $0 > 300 })
+        #expect(counts.count == 3 && counts.values.allSatisfy { $0 > 200 })
     }
 
     @Test func `every name that a preset writes is managed`() throws {
