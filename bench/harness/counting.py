@@ -53,7 +53,7 @@ def system_calls(bench: Bench) -> Counter[str]:
 
 
 def instructions(bench: Bench) -> tuple[Counter[str], Counter[str]]:
-    """For one exchange: instructions in user mode by function (their total is the figure), and allocations by caller."""
+    """For one exchange: instructions in user mode by function, whose total is the figure, and allocations by caller."""
     both = _difference(bench, _profile_of_run)
     own = Counter({name: count for (kind, name), count in both.items() if kind == "own"})
     allocating = Counter({name: count for (kind, name), count in both.items() if kind == "allocating"})

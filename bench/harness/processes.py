@@ -21,6 +21,9 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 20.0
 PR_SET_PDEATHSIG = 1
+# Variables that a gateway reads; those of whoever measures must not change what is measured.
+CONFIGURING = ("GATEWAY_", "JWT_", "IAM_")
+CONFIGURING_EXACTLY = ("AUTH_CACHE_TTL", "DATABASE_URL", "PORT", "REDIS_URL")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,6 +65,14 @@ def accepts(port: int) -> bool:
         return False
 
 
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(CONFIGURING) and name not in CONFIGURING_EXACTLY
+    }
+
+
 def _prepare_child() -> None:
     # Runs between fork and exec. A child goes when we do, even if we are killed.
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -85,7 +96,7 @@ class Process:
             self._popen = subprocess.Popen(
                 command if cpu is None else [tools.find("taskset"), "-c", str(cpu), *command],
                 cwd=directory,
-                env={**os.environ, **(environment or {})},
+                env={**_environment(), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipe else output,
                 stderr=output,
