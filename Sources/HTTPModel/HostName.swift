@@ -2,7 +2,7 @@
 public struct HostName: ~Copyable {
     /// The port, or nil if the authority has none.
     public private(set) var port: UInt16?
-    private var buffer = ByteBuffer(capacity: Authority.hostBytesMax)
+    private var buffer = FixedBytes(capacity: Authority.hostBytesMax)
 
     /// Holds no host yet.
     public init() {}
@@ -12,6 +12,9 @@ public struct HostName: ~Copyable {
         @_lifetime(borrow self)
         get { buffer.span }
     }
+
+    /// Appends the host.
+    public func appendBytes(to output: inout ByteBuffer) { output.append(buffer.span) }
 
     /// Takes the host and port of `authority`, as `RequestHead.authority` gives it. False, and an empty host, if it is
     /// empty or no `uri-host [ ":" port ]`.
