@@ -114,22 +114,17 @@ def _idle_row(results: Results, subject: str) -> str:
 def _notes(results: Results) -> list[str]:
     notes = [
         "- CPU time is user and system time of the proxy's whole process tree, divided by the requests that reached the"
-        " upstream in the same time. The proxy has a core to itself, with one worker; load and upstream"
-        + (" and Redis" if results.of("S5", GATEWAY) else "")
-        + " share the other, and their time does not count.",
+        " upstream in the same time. The proxy has a core to itself, with one worker; the load, the upstream and Redis"
+        " share the other, and their time does not count.",
         "- No access log anywhere, except in S1log: haproxy cannot log to a file by itself, so only ours and nginx"
         " are in that row.",
         "- The peers do the least that the work allows; ours also rebuilds `X-Forwarded-*` and sends a request id.",
     ]
-    extra = results.ratios("S5", GATEWAY)
-    base = {sample.round: sample.cpu_microseconds for sample in results.of("S2", GATEWAY)}
-    differences = [s.cpu_microseconds - base[s.round] for s in results.of("S5", GATEWAY) if s.round in base]
-    if differences and not extra:
-        notes.append(f"- A limit in Redis costs {median(differences):+.1f} µs (S5 − S2 in the same round).")
-    logs = {sample.round: sample.cpu_microseconds for sample in results.of("S1", GATEWAY)}
-    differences = [s.cpu_microseconds - logs[s.round] for s in results.of("S1log", GATEWAY) if s.round in logs]
-    if differences:
-        notes.append(f"- Our access log costs {median(differences):+.1f} µs (S1log − S1 in the same round).")
+    for what, with_it, without in (("A limit in Redis", "S5", "S2"), ("Our access log", "S1log", "S1")):
+        base = {sample.round: sample.cpu_microseconds for sample in results.of(without, GATEWAY)}
+        extra = [s.cpu_microseconds - base[s.round] for s in results.of(with_it, GATEWAY) if s.round in base]
+        if extra:
+            notes.append(f"- {what} costs {median(extra):+.1f} µs ({with_it} − {without} in the same round).")
     return notes
 
 
