@@ -18,7 +18,9 @@ public final class MemoryRateLimitStore: Sendable {
     public init(entriesMax: Int = 1_000_000) {
         precondition(entriesMax > 0)
         var shardCount = 1
-        while shardCount < MemoryRateLimitStore.shardsMax, entriesMax / shardCount > MemoryRateLimitStore.entriesPerShard {
+        while shardCount < MemoryRateLimitStore.shardsMax,
+            entriesMax / shardCount > MemoryRateLimitStore.entriesPerShard
+        {
             shardCount *= 2
         }
         let entriesPerShard = max(1, entriesMax / shardCount)

@@ -14,7 +14,9 @@ import Testing
         let allowed = Counter()
         let threads = try (0..<8).map { index in
             try LoopThread(name: "taker \(index)") { [now] in
-                for _ in 0..<5000 where store.take(rule, key: key, now: now).isAllowed { allowed.count.add(1, ordering: .relaxed) }
+                for _ in 0..<5000 where store.take(rule, key: key, now: now).isAllowed {
+                    allowed.count.add(1, ordering: .relaxed)
+                }
             }
         }
         for thread in threads { thread.join() }
@@ -30,7 +32,9 @@ import Testing
             try LoopThread(name: "taker \(index)") { [now] in
                 for number in 0..<10_000 {
                     let key = space.key("\(number)".utf8.span)
-                    for _ in 0..<2 where store.take(rule, key: key, now: now).isAllowed { allowed.count.add(1, ordering: .relaxed) }
+                    for _ in 0..<2 where store.take(rule, key: key, now: now).isAllowed {
+                        allowed.count.add(1, ordering: .relaxed)
+                    }
                 }
             }
         }
@@ -39,7 +43,7 @@ import Testing
         #expect(store.entryCount == 10_000)
     }
 
-    @Test(arguments: [1, 2, 4096, 4097, 100_000])
+    @Test(arguments: [1, 2, 4096, 4097, 20_000])
     func `never holds more entries than it may, and nearly as many`(entriesMax: Int) throws {
         let rule = try #require(RateLimitRule(count: 1, period: .seconds(3600), burst: 800_000))
         let store = MemoryRateLimitStore(entriesMax: entriesMax)

@@ -3,14 +3,17 @@ import Testing
 @testable import RateLimit
 
 @Suite struct RateLimitRuleTests {
-    @Test(arguments: [
-        (5, Duration.seconds(60), 5, 12_000_000_000, 60_000_000_000),
-        (1, .nanoseconds(1), 1, 1, 1),
-        (7, .seconds(1), 1, 142_857_143, 142_857_143),
-        (3, .nanoseconds(2), 4, 1, 4),
-        (50, .seconds(3600), 20, 72_000_000_000, 1_440_000_000_000),
-    ] as [(Int, Duration, Int, UInt64, UInt64)])
-    func `an interval is rounded up, never down`(count: Int, period: Duration, burst: Int, interval: UInt64, span: UInt64) throws {
+    @Test(
+        arguments: [
+            (5, Duration.seconds(60), 5, 12_000_000_000, 60_000_000_000),
+            (1, .nanoseconds(1), 1, 1, 1),
+            (7, .seconds(1), 1, 142_857_143, 142_857_143),
+            (3, .nanoseconds(2), 4, 1, 4),
+            (50, .seconds(3600), 20, 72_000_000_000, 1_440_000_000_000),
+        ] as [(Int, Duration, Int, UInt64, UInt64)])
+    func `an interval is rounded up, never down`(
+        count: Int, period: Duration, burst: Int, interval: UInt64, span: UInt64
+    ) throws {
         let rule = try #require(RateLimitRule(count: count, period: period, burst: burst))
         #expect(rule.interval == interval)
         #expect(rule.span == span)

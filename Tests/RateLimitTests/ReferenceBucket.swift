@@ -24,7 +24,8 @@ struct ReferenceBucket {
         last = Int128(now)
         guard level >= period else {
             return .limited(
-                retryAfter: .nanoseconds(nanosecondsUntil(period)), resetAfter: .nanoseconds(nanosecondsUntil(burst * period)))
+                retryAfter: .nanoseconds(nanosecondsUntil(period)),
+                resetAfter: .nanoseconds(nanosecondsUntil(burst * period)))
         }
         level -= period
         return .allowed(remaining: Int(level / period), resetAfter: .nanoseconds(nanosecondsUntil(burst * period)))

@@ -27,7 +27,9 @@ import Testing
             slow.append(UInt64(count))
             for start in stride(from: 0, to: count, by: 8) {
                 var word: UInt64 = 0
-                for index in start..<min(start + 8, count) { word += UInt64(bytes[index]) << UInt64(8 * (index - start)) }
+                for index in start..<min(start + 8, count) {
+                    word += UInt64(bytes[index]) << UInt64(8 * (index - start))
+                }
                 slow.append(word)
             }
             #expect(fast.finish() == slow.finish())

@@ -1,8 +1,7 @@
-package import Redis
-
 internal import CLinux
 internal import EventLoop
 internal import Glibc
+package import Redis
 internal import Synchronization
 
 /// A listener on loopback whose answers a test writes itself, with blocking calls on a thread of its own.

@@ -1,6 +1,5 @@
 package import EventLoop
 package import Redis
-
 internal import Synchronization
 
 /// A connection on a loop of its own, for tests that speak to it in sequence.

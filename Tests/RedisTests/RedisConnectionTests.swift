@@ -204,10 +204,15 @@ import Testing
         let server = try RedisServer()
         let client = try RedisClient(server.overTCP)
         defer { client.stop() }
-        #expect(await client.send("CLIENT", "PAUSE", "400", "ALL") == .success(.status("OK")))
-        #expect(await client.send("ECHO", "first", timeout: 40) == .failure(.deadlinePassed))
-        #expect(await client.send("ECHO", "second", timeout: 40) == .failure(.deadlinePassed))
-        #expect(await client.send("ECHO", "third") == .success(.bulk(Array("third".utf8))))
+        let other = try RedisClient(server.overTCP)
+        defer { other.stop() }
+        #expect(await other.send("CLIENT", "PAUSE", "100000", "WRITE") == .success(.status("OK")))
+        #expect(await client.send("INCR", "n", timeout: 40) == .failure(.deadlinePassed))
+        #expect(await client.send("INCR", "n", timeout: 40) == .failure(.deadlinePassed))
+        async let third = client.send("ECHO", "third")
+        #expect(await other.send("CLIENT", "UNPAUSE") == .success(.status("OK")))
+        #expect(await third == .success(.bulk(Array("third".utf8))))
+        #expect(await client.send("GET", "n") == .success(.bulk(Array("2".utf8))))
     }
 
     @Test func `a server that never answers is given up, also while it greets`() async throws {
@@ -253,7 +258,9 @@ import Testing
     @Test(arguments: [
         "HTTP/1.1 400 Bad Request\r\n\r\n", "\0\0\0\0", "$5\r\nabc", "*2147483647\r\n", "+PONG\r\n+AGAIN\r\n", "",
     ])
-    func `garbage, half an answer or one too many ends the connection, and the next one works`(wire: String) async throws {
+    func `garbage, half an answer or one too many ends the connection, and the next one works`(wire: String)
+        async throws
+    {
         let isFirst = Mutex(true)
         let attempts = SharedFlag(isFirst)
         let server = try FakeServer { peer in

@@ -9,7 +9,10 @@ import Testing
         (":9223372036854775807\r\n", .integer(.max)), ("$-1\r\n", .null), ("*-1\r\n", .null), ("$0\r\n\r\n", .bulk([])),
         ("$4\r\na\r\nb\r\n", .bulk([97, 13, 10, 98])), ("*0\r\n", .array([])),
         ("-NOSCRIPT No matching script.\r\n", .error(RedisServerError(message: "NOSCRIPT No matching script."))),
-        ("*3\r\n:1\r\n*2\r\n$1\r\nx\r\n*0\r\n$-1\r\n", .array([.integer(1), .array([.bulk([120]), .array([])]), .null])),
+        (
+            "*3\r\n:1\r\n*2\r\n$1\r\nx\r\n*0\r\n$-1\r\n",
+            .array([.integer(1), .array([.bulk([120]), .array([])]), .null])
+        ),
         ("*1\r\n-ERR inner\r\n", .array([.error(RedisServerError(message: "ERR inner"))])),
     ]
 
