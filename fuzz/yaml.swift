@@ -27,6 +27,7 @@ private func values(_ text: String) -> [String] {
     }
 }
 
+/// Called by libFuzzer with each input.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzYAML(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     // libFuzzer owns `count` bytes at `start` for the length of this call.

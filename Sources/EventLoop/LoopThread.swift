@@ -21,6 +21,9 @@ public final class LoopThread: Sendable {
         self.identifier = identifier
     }
 
+    /// Lets the thread end on its own; `join` must not be called.
+    public func detach() { pthread_detach(identifier) }
+
     /// Waits until the thread's body has returned; called once.
     public func join() { pthread_join(identifier, nil) }
 }
@@ -44,4 +47,27 @@ private func threadEntry(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRa
     _ = unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
     start.body()
     return nil
+}
+
+/// Lets threads wait until one opens it; for start and stop, never on a worker.
+@safe public final class Gate: Sendable {
+    // Owned: allocated and initialised in init, destroyed in deinit; sem_t may be used from any thread.
+    private nonisolated(unsafe) let semaphore: UnsafeMutablePointer<sem_t>
+
+    /// A closed gate.
+    public init() {
+        unsafe semaphore = .allocate(capacity: 1)
+        unsafe sem_init(semaphore, 0, 0)
+    }
+
+    deinit {
+        unsafe sem_destroy(semaphore)
+        unsafe semaphore.deallocate()
+    }
+
+    /// Lets one waiter pass, now or later.
+    public func open() { unsafe sem_post(semaphore) }
+
+    /// Blocks until the gate was opened.
+    public func wait() { while unsafe sem_wait(semaphore) != 0 {} }
 }

@@ -40,6 +40,13 @@ extension Duration {
     }
 }
 
+/// Milliseconds since the epoch, by the wall clock.
+public func currentEpochMilliseconds() -> Int64 {
+    var time = timespec()
+    _ = unsafe clock_gettime(CLOCK_REALTIME, &time)
+    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+}
+
 /// Seconds since the epoch, by the wall clock.
 public func currentEpochSeconds() -> Int64 {
     var time = timespec()

@@ -76,7 +76,8 @@ extension ConfigurationReader {
         let stopTimeout = value(Settings.stopTimeout, in: root)
         let log = self.log(in: root)
         let admin = self.admin(in: root)
-        let listeners = needed("listeners", in: root).compactMap(listener)
+        let listenerSections = needed("listeners", in: root)
+        let listeners = listenerSections.compactMap(listener)
         let upstreamPairs = named("upstreams", in: root)
         let upstreams = upstreamPairs.compactMap { upstream($0.pair, at: $0.path) }
         let identity = self.identity(in: root)
@@ -103,7 +104,8 @@ extension ConfigurationReader {
             },
             credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers)
         let routes = routeSections.compactMap { route($0, names: names) }
-        let tests = sections("tests", in: root).compactMap { test($0, roles: roles) }
+        let testSections = sections("tests", in: root)
+        let tests = testSections.compactMap { test($0, roles: roles) }
         checkEnvironment()
 
         let configuration = GatewayConfiguration(
@@ -112,6 +114,12 @@ extension ConfigurationReader {
             authentication: .init(session: session, jwt: issuers, jwtCacheEntriesMax: tokenCacheEntriesMax),
             roles: roles, redis: redis, limits: limits, identity: identity, routes: routes, tests: tests)
         check(configuration, root: root)
+        let written =
+            listenerSections.count + upstreamPairs.count + limitPairs.count + routeSections.count + testSections.count
+        let read = listeners.count + upstreams.count + limits.count + routes.count + tests.count
+        // A rule that is dropped without a word would open what it closes.
+        precondition(
+            written == read || problems.contains { $0.severity == .error }, "a part was dropped without a problem")
         return configuration
     }
 

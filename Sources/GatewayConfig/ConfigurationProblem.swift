@@ -38,15 +38,25 @@ public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConv
     }
 }
 
+extension Unicode.Scalar {
+    /// Controls, line ends, and what changes or hides the text around it.
+    var isInvisible: Bool {
+        switch properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .surrogate, .unassigned: true
+        default: false
+        }
+    }
+}
+
 extension String {
     /// Text from a file for a message: control and invisible characters as `\u{…}`, cut after `max` characters.
     func escaped(max: Int) -> String {
         var text = ""
         for scalar in unicodeScalars.prefix(max) {
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .surrogate, .unassigned:
+            if scalar.isInvisible {
                 text += "\\u{\(String(scalar.value, radix: 16))}"
-            default: text.unicodeScalars.append(scalar)
+            } else {
+                text.unicodeScalars.append(scalar)
             }
         }
         return unicodeScalars.count > max ? text + "…" : text

@@ -88,7 +88,7 @@ extension SettingType where Value == String {
             read: { text throws(Refusal) in
                 guard !text.isEmpty else { throw Refusal("the value is empty") }
                 guard text.utf8.count <= bytesMax else { throw Refusal("the value has \(text.utf8.count) bytes") }
-                guard !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
+                guard !text.unicodeScalars.contains(where: \.isInvisible) else {
                     throw Refusal("the value holds a control character")
                 }
                 return text

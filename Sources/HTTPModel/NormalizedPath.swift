@@ -44,6 +44,9 @@ public struct NormalizedPath: ~Copyable {
         get { buffer.span }
     }
 
+    /// Appends the normalised path.
+    public func appendBytes(to output: inout ByteBuffer) { output.append(buffer.span) }
+
     /// Whether `alternativeReadings` has any to show. False for nearly all paths.
     public var hasAlternativeReadings: Bool {
         hasEmptySegments || hasEncodedPrintable || !encodedSpecials.isDisjoint(with: [.slash, .backslash])

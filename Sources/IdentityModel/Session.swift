@@ -15,6 +15,9 @@ public struct SessionKey: Hashable, Sendable {
         self.words = (words[0], words[1], words[2], words[3])
     }
 
+    /// Takes a SHA-256 digest as four big-endian words.
+    public init(words: (UInt64, UInt64, UInt64, UInt64)) { self.words = words }
+
     /// The digest's 32 bytes.
     public var bytes: [UInt8] {
         [words.0, words.1, words.2, words.3].flatMap { word in
@@ -54,20 +57,6 @@ public struct Session: Sendable, Equatable {
 
     /// Whether it may be used at this time, in seconds since the epoch.
     public func isLive(at now: Int64) -> Bool { now < expiresAt && now < idleExpiresAt }
-}
-
-/// A store did not answer. Never to be read as "there is none".
-public struct StoreError: Error, Sendable, CustomStringConvertible {
-    /// What went wrong, for the log; holds no secret and no value of a user.
-    public let description: String
-    /// The store refused because its queue was full or its deadline passed; worth another try soon.
-    public let isOverload: Bool
-
-    /// Makes the error.
-    public init(_ description: String, isOverload: Bool = false) {
-        self.description = description
-        self.isOverload = isOverload
-    }
 }
 
 /// Answers which session a key belongs to. The worker asks it for what is not in its cache.

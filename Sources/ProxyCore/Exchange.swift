@@ -46,8 +46,8 @@ public import HTTPModel
     var handlerRequest: Request?
     /// The client's address as the filter knows it: behind a trusted proxy not the socket's.
     public var clientAddress = IPAddress.unspecified
-    /// The request identifier, once the filter has given one.
-    public var requestID = ""
+    /// The request identifier, 128 bits; zero before the filter has given one.
+    public var requestNumber: (high: UInt64, low: UInt64) = (0, 0)
 
     // The connection's input buffer; it does not move while the head is needed, because nothing is read then.
     private var headBase: UnsafeRawPointer?
@@ -124,7 +124,7 @@ public import HTTPModel
         handlerTask = nil
         handlerRequest = nil
         clientAddress = .unspecified
-        if !requestID.isEmpty { requestID = "" }
+        requestNumber = (0, 0)
         unbindHead()
     }
 }

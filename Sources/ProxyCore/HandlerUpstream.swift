@@ -92,7 +92,12 @@ public final class HandlerUpstream: Sendable {
         }
         return Request(
             head: head, remoteAddress: exchange.clientAddress.description, isSecure: exchange.isSecure,
-            requestID: exchange.requestID)
+            requestID: hexadecimal(exchange.requestNumber.high) + hexadecimal(exchange.requestNumber.low))
+    }
+
+    private static func hexadecimal(_ word: UInt64) -> String {
+        let digits = String(word, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
     }
 
     private static func localResponse(_ response: Response) -> LocalResponse {

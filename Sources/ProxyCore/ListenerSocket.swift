@@ -114,7 +114,7 @@ final class ListenerSocket: EventHandler {
         -> CInt
     {
         let flags = CInt(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
-        guard let storage = unsafe storage else { return unsafe accept4(socket, nil, nil, flags) }
+        guard let storage = unsafe storage else { return accept4(socket, nil, nil, flags) }
         // The kernel writes at most `length` bytes into the storage.
         return unsafe storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
             unsafe accept4(socket, address, length, flags)

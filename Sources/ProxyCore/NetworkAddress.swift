@@ -21,7 +21,7 @@ internal import Glibc
             var address = sockaddr_in6()
             address.sin6_family = sa_family_t(AF_INET6)
             address.sin6_port = port.bigEndian
-            unsafe address.sin6_addr = v6
+            address.sin6_addr = v6
             bytes = NetworkAddress.rawBytes(of: address)
         } else {
             return nil

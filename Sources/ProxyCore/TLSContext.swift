@@ -72,7 +72,7 @@ public final class TicketKeys: Sendable {
         certificates: [CertificateFiles], minimumVersionIsTLS13: Bool, tickets: TicketKeys
     ) throws(TLSError) {
         precondition(!certificates.isEmpty)
-        var contexts: [OpaquePointer] = []
+        var contexts: [OpaquePointer] = unsafe []
         var exact: [String: Int] = [:]
         var wildcards: [String: Int] = [:]
         do {

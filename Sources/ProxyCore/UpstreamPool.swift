@@ -47,6 +47,9 @@ public final class UpstreamPool {
         next = worker.index % endpoints.count
     }
 
+    /// The endpoints as the configuration names them.
+    public var endpointNames: [String] { endpoints.map(\.name) }
+
     /// A name was resolved again; idle connections to addresses that are gone are closed when their time is over.
     public func update(_ resolved: [EndpointAddresses]) {
         for new in resolved {

@@ -56,6 +56,12 @@ public final class Worker {
         }
     }
 
+    /// Lets go of listening sockets that the configuration does not name any more; what waits is accepted first.
+    public func stopListening(besides names: Set<String>) {
+        for listener in listeners where !names.contains(listener.settings.name) { listener.stop() }
+        listeners.removeAll { !names.contains($0.settings.name) }
+    }
+
     /// Accepts what waits, then stops; lets exchanges finish; calls `whenDrained` when no connection is left.
     public func drain(whenDrained: @escaping () -> Void) {
         for listener in listeners { listener.stop() }

@@ -147,6 +147,14 @@ import Testing
         #expect(result.problems.allSatisfy { $0.severity == .warning })
     }
 
+    @Test(arguments: [0x1B, 0x7F, 0x85, 0x202E, 0x200B, 0x2028, 0xFEFF] as [UInt32])
+    func `a name that could disguise itself in a log is refused`(character: UInt32) throws {
+        let hex = String(character, radix: 16)
+        let escaped = "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+        #expect(
+            route("public: true, name: \"a\(escaped)b\"").lines.contains { $0.contains("holds a control character") })
+    }
+
     @Test func `two routes of one name are refused`() {
         let routes =
             "  - { path: /a, name: x, upstream: app, public: true }\n  - { path: /b, name: x, upstream: app, public: true }"

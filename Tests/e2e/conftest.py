@@ -1,5 +1,6 @@
 """Fixtures: the applications, the scripted upstream and one gateway before them, shared by the whole run."""
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,9 +82,11 @@ def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
         started.append(Gateway(folder, upstreams, changes, **options))
         return started[-1].start()
 
-    yield start
-    for gateway in started:
-        gateway.stop()
+    with contextlib.ExitStack() as stack:
+        yield start
+        # Each is stopped, whatever becomes of the others.
+        for gateway in started:
+            stack.callback(gateway.stop)
 
 
 @pytest.fixture

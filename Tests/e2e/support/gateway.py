@@ -43,6 +43,13 @@ def certificates() -> Path:
     return ROOT / ".dev"
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes out values that are used twice; the gateway refuses YAML's anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 class FromAddress(HTTPAdapter):
     """Makes requests come from a loopback address of one's own, where limits count addresses."""
 
@@ -73,13 +80,17 @@ class Gateway:
     # Life
 
     def write(self) -> None:
-        self.configuration_file.write_text(yaml.safe_dump(self.configuration, sort_keys=False))
+        self.configuration_file.write_text(yaml.dump(self.configuration, Dumper=_WithoutAliases, sort_keys=False))
 
     def start(self) -> "Gateway":
         """Starts it and waits until it says that it can serve."""
         arguments = [binary(), "run", "--config", self.configuration_file, *(["--dev"] if self.dev else [])]
         self.program = Program(arguments, self.folder / "gateway.log", _environment(), cwd=self.folder)
-        wait_until(self.is_ready, "the gateway is ready")
+        try:
+            wait_until(self.is_ready, "the gateway is ready")
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def is_ready(self) -> bool:

@@ -1,0 +1,44 @@
+import GatewayConfig
+import IdentityModel
+import JOSE
+import RateLimit
+
+/// A credential that was verified, as a worker remembers it: who it names, and what follows from that alone. Never
+/// what the subject may do: that is decided for every request.
+final class Credential {
+    let kind: CredentialKind
+    let claims: SubjectClaims
+    /// Seconds since the epoch between which it may be used, clock skew included.
+    let usableFrom: Int64
+    let usableUntil: Int64
+    private let prefix: SourcePrefix
+    private var blocks: [GatewayConfiguration.Route.HeaderPreset: [UInt8]] = [:]
+
+    init(kind: CredentialKind, claims: SubjectClaims, usableFrom: Int64, usableUntil: Int64, prefix: SourcePrefix) {
+        self.kind = kind
+        self.claims = claims
+        self.usableFrom = usableFrom
+        self.usableUntil = usableUntil
+        self.prefix = prefix
+    }
+
+    func isUsable(at now: Int64) -> Bool { now >= usableFrom && now < usableUntil }
+
+    /// The field lines that name the subject to an application, rendered once; `nil` where the name could be that of
+    /// another source's subject.
+    func identityBlock(_ preset: GatewayConfiguration.Route.HeaderPreset) -> [UInt8]? {
+        if let block = blocks[preset] { return block }
+        let block = IdentityHeaders.block(claims, kind: kind, preset: preset, prefix: prefix)
+        blocks[preset] = block
+        return block
+    }
+}
+
+/// A session as a worker remembers it.
+struct CachedSession {
+    let credential: Credential
+    /// The revocation table's value read before the fetch began.
+    let generation: UInt64
+    /// When the store must be asked again, in seconds since the epoch.
+    let believedUntil: Int64
+}

@@ -1,0 +1,301 @@
+import CLinux
+import EventLoop
+import GatewayConfig
+import Glibc
+import HTTPModel
+import Logging
+import ProxyCore
+import RateLimit
+import Storage
+import Telemetry
+
+/// The control thread: signals, reloads, certificate files, names, the admin listener. Workers are reached through
+/// their mailboxes alone.
+///
+/// A reload is built on a thread of its own, because it reads files and resolves names; the control thread hands the
+/// finished snapshot to the workers.
+final class ControlThread: @unchecked Sendable {
+    // Everything below belongs to the control thread; other threads post to `mailbox`.
+    private let options: RunOptions
+    private let builder: SnapshotBuilder
+    private var snapshot: GatewaySnapshot
+    private var sockets: ListeningSockets
+    private let workers: [WorkerHost]
+    private let accessLog: AccessLog?
+    private let logger: Logger
+    private let admin: Worker
+    private let adminSocket: AdminSocket?
+    private let readiness: ServingState
+    private let mailbox: Mailbox
+    private var watcher: FileWatcher
+    private var isReloading = false
+    private var mustReloadAgain = false
+    private var isStopping = false
+    private var drainedWorkers = 0
+    private var signals: SignalSource?
+    private var ticker: Ticker?
+    private var ticks: UInt64 = 0
+    private let reloadSuccess: Gauge
+    private let reloadTime: Gauge
+    private let reloads: Counter
+    private let reloadFailures: Counter
+
+    init(
+        options: RunOptions, builder: SnapshotBuilder, snapshot: GatewaySnapshot, sockets: ListeningSockets,
+        workerCount: Int, accessLog: AccessLog?, logger: Logger
+    ) throws(SystemError) {
+        let metrics = builder.process.metrics
+        self.options = options
+        self.builder = builder
+        self.snapshot = snapshot
+        self.sockets = sockets
+        self.accessLog = accessLog
+        self.logger = logger
+        let readiness = ServingState()
+        self.readiness = readiness
+        watcher = FileWatcher(snapshot.configuration.watchedFiles)
+        let services = GatewayServices(
+            revocations: builder.process.revocations, memoryLimits: builder.process.memoryLimits,
+            accessLog: accessLog, metrics: metrics)
+        var workers: [WorkerHost] = []
+        for index in 0..<workerCount {
+            let host = try WorkerHost(index: index, services: services)
+            try host.prepare(snapshot, sockets: sockets.numbers(worker: index))
+            workers.append(host)
+        }
+        self.workers = workers
+        admin = try Worker(index: 0, counters: WorkerCounters(MetricRegistry())) { _ in
+            AdminFilter(metrics: metrics, readiness: readiness)
+        }
+        mailbox = admin.loop.mailbox
+        adminSocket = try AdminSocket(snapshot.configuration.admin.address)
+        reloadSuccess = metrics.gauge("config_last_reload_success", help: "Whether the last reload was taken: 1 or 0.")
+        reloadTime = metrics.gauge(
+            "config_last_reload_success_timestamp", help: "When the configuration in use was taken, seconds since the epoch.")
+        reloads = metrics.counter("config_reloads_total", help: "Reloads that were taken.")
+        reloadFailures = metrics.counter("config_reload_failures_total", help: "Reloads that were refused.")
+        registerProcessMetrics(metrics)
+        reloadSuccess.set(1)
+        reloadTime.set(currentEpochSeconds())
+    }
+
+    /// Serves until the process was told to stop and has drained.
+    func serve() throws(SystemError) {
+        if let adminSocket { try admin.listen(on: adminSocket.socket.number, settings: adminSocket.settings) }
+        signals = try SignalSource(loop: admin.loop) { [unowned self] number in received(signal: number) }
+        ticker = Ticker(loop: admin.loop) { [unowned self] in tick() }
+        for worker in workers { try worker.start() }
+        readiness.set(true)
+        logger.notice(
+            "gateway.started",
+            metadata: [
+                "version": "\(options.version)", "workers": "\(workers.count)",
+                "listeners": "\(snapshot.listenerSettings.map(\.name).joined(separator: " "))",
+                "admin": "\(adminSocket?.settings.name ?? "off")",
+            ])
+        admin.loop.run()
+        for worker in workers { worker.join() }
+        logger.notice("gateway.stopped")
+    }
+
+    // MARK: Signals
+
+    private func received(signal number: CInt) {
+        switch number {
+        case SIGHUP: reload(because: "SIGHUP")
+        case SIGUSR1:
+            accessLog?.reopen()
+            logger.notice("log.reopened")
+        case SIGTERM, SIGINT:
+            if isStopping, number == SIGINT { finish(timedOut: true) } else { beginStop() }
+        default: break
+        }
+    }
+
+    private func beginStop() {
+        guard !isStopping else { return }
+        isStopping = true
+        readiness.set(false)
+        logger.notice("gateway.draining")
+        after(snapshot.configuration.drainDelay) { [unowned self] in
+            for worker in workers {
+                worker.mailbox.post { [mailbox] _ in
+                    worker.drain { mailbox.post { [unowned self] _ in workerDrained() } }
+                }
+            }
+            after(snapshot.configuration.stopTimeout) { [unowned self] in finish(timedOut: true) }
+        }
+    }
+
+    private func workerDrained() {
+        drainedWorkers += 1
+        if drainedWorkers == workers.count { finish(timedOut: false) }
+    }
+
+    private var isFinished = false
+
+    private func finish(timedOut: Bool) {
+        guard !isFinished else { return }
+        isFinished = true
+        if timedOut { logger.warning("gateway.stop_timeout", metadata: ["drained_workers": "\(drainedWorkers)"]) }
+        for worker in workers { worker.mailbox.post { _ in worker.stop() } }
+        admin.loop.stop()
+    }
+
+    private var delayed: [Alarm] = []
+
+    private func after(_ delay: Duration, _ action: @escaping () -> Void) {
+        guard delay > .zero else {
+            action()
+            return
+        }
+        delayed.append(Alarm(loop: admin.loop, delay: delay.nanosecondsForTimers, action))
+    }
+
+    // MARK: Each second
+
+    private func tick() {
+        guard !isStopping else { return }
+        ticks += 1
+        builder.process.remoteKeys.poll()
+        if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
+        if ticks % 30 == 0 { resolveNames() }
+        if ticks % 300 == 0 { purgeSessions() }
+    }
+
+    private func purgeSessions() {
+        guard let sessions = snapshot.sessions as? SessionStore else { return }
+        Task.detached { _ = try? await sessions.purgeEnded(now: currentEpochSeconds()) }
+    }
+
+    private func resolveNames() {
+        let upstreams = snapshot.configuration.upstreams
+        guard upstreams.contains(where: \.hasNames) else { return }
+        let current = snapshot
+        runAside("resolver") { [self] in
+            let resolved = SnapshotBuilder.resolve(upstreams)
+            mailbox.post { [unowned self] _ in
+                guard snapshot === current else { return }
+                for worker in workers { worker.mailbox.post { _ in worker.update(resolved) } }
+            }
+        }
+    }
+
+    // MARK: Reload
+
+    private func reload(because cause: String) {
+        guard !isStopping else { return }
+        guard !isReloading else {
+            mustReloadAgain = true
+            return
+        }
+        isReloading = true
+        logger.notice("config.reloading", metadata: ["cause": "\(cause)"])
+        runAside("reload") { [self] in
+            let outcome = Result { () throws(StartError) in try builder.read(options, workers: workers.count) }
+            mailbox.post { [unowned self] _ in reloadEnded(outcome) }
+        }
+    }
+
+    private func reloadEnded(_ outcome: Result<SnapshotBuilder.Loaded, StartError>) {
+        isReloading = false
+        do throws(StartError) {
+            try take(try outcome.get())
+            reloads.add()
+            reloadSuccess.set(1)
+            reloadTime.set(currentEpochSeconds())
+            logger.notice("config.reloaded")
+        } catch {
+            reloadFailures.add()
+            reloadSuccess.set(0)
+            logger.error("config.refused", metadata: ["problems": "\(error)"])
+        }
+        if mustReloadAgain {
+            mustReloadAgain = false
+            reload(because: "asked for during the last one")
+        }
+    }
+
+    private func take(_ loaded: SnapshotBuilder.Loaded) throws(StartError) {
+        let added = try sockets.open(loaded.configuration, workers: workers.count)
+        let settings = builder.listenerSettings(
+            loaded.configuration, loaded.contexts, sockets, workers: workers.count)
+        let new: GatewaySnapshot
+        do throws(SnapshotError) {
+            new = try builder.snapshot(
+                loaded.configuration, loaded.compiled, listenerSettings: settings, endpoints: loaded.endpoints,
+                redisAddresses: loaded.redisAddresses)
+        } catch {
+            throw StartError("\(options.configurationPath): \(error)")
+        }
+        snapshot = new
+        watcher = FileWatcher(new.configuration.watchedFiles)
+        for worker in workers {
+            let numbers = sockets.numbers(worker: worker.index, names: added)
+            worker.mailbox.post { _ in worker.replace(new, newSockets: numbers) }
+        }
+        closeUnused(new)
+    }
+
+    /// Sockets of addresses that are gone close when every worker has let go of them.
+    private func closeUnused(_ new: GatewaySnapshot) {
+        let wanted = Set(new.listenerSettings.map(\.name))
+        let waiting = WorkerCount(workers.count)
+        for worker in workers {
+            worker.mailbox.post { [mailbox] _ in
+                worker.stopListening(besides: wanted)
+                mailbox.post { [unowned self] _ in
+                    if waiting.countDown() { _ = sockets.close(besides: new.configuration) }
+                }
+            }
+        }
+    }
+
+    /// Runs blocking work on a thread of its own.
+    private func runAside(_ name: String, _ work: @escaping @Sendable () -> Void) {
+        do throws(SystemError) {
+            try LoopThread(name: name, body: work).detach()
+        } catch {
+            logger.error("thread.failed", metadata: ["name": "\(name)", "error": "\(error)"])
+            if name == "reload" { isReloading = false }
+        }
+    }
+
+    private func registerProcessMetrics(_ metrics: MetricRegistry) {
+        metrics.gauge(
+            "build_info", help: "The version in the label; always 1.", labels: [("version", options.version)]).set(1)
+        metrics.computedGauge("process_resident_memory_bytes", help: "Resident memory.") { residentMemoryBytes() }
+        let log = accessLog
+        metrics.computedGauge("access_log_lines_dropped", help: "Access log lines lost since the start.") {
+            Double(log?.linesDropped.value ?? 0)
+        }
+        let limits = builder.process.memoryLimits
+        metrics.computedGauge("limit_memory_entries", help: "Buckets held in memory.") { Double(limits.entryCount) }
+        let started = currentEpochSeconds()
+        metrics.computedGauge("process_start_time_seconds", help: "When the process started.") { Double(started) }
+    }
+}
+
+/// Counts down on the control thread.
+private final class WorkerCount: @unchecked Sendable {
+    // Touched by the control thread alone.
+    private var remaining: Int
+
+    init(_ count: Int) { remaining = count }
+
+    func countDown() -> Bool {
+        remaining -= 1
+        return remaining == 0
+    }
+}
+
+/// Resident memory by /proc/self/statm; zero where that cannot be read.
+private func residentMemoryBytes() -> Double {
+    guard let file = unsafe fopen("/proc/self/statm", "re") else { return 0 }
+    defer { unsafe fclose(file) }
+    var text = [CChar](repeating: 0, count: 128)
+    guard unsafe fgets(&text, 128, file) != nil else { return 0 }
+    let fields = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }.split(separator: UInt8(ascii: " "))
+    guard fields.count > 1, let pages = Double(String(decoding: fields[1], as: UTF8.self)) else { return 0 }
+    return pages * Double(sysconf(CInt(_SC_PAGESIZE)))
+}

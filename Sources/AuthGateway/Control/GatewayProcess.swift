@@ -1,0 +1,58 @@
+import CLinux
+import GatewayConfig
+import Glibc
+
+/// What the process asks of the kernel for itself.
+enum GatewayProcess {
+    /// Signals come to the control thread by descriptor; SIGPIPE is an error code of a send.
+    static func blockSignals() {
+        var set = signalSet
+        _ = unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+        _ = signal(SIGPIPE, SIG_IGN)
+    }
+
+    static var signalSet: sigset_t {
+        var set = sigset_t()
+        _ = unsafe sigemptyset(&set)
+        for number in [SIGHUP, SIGTERM, SIGINT, SIGUSR1] { _ = unsafe sigaddset(&set, number) }
+        return set
+    }
+
+    /// Memory holds keys and sessions: no core file, and no other process of the user may look into it.
+    static func forbidDumps() {
+        var none = rlimit(rlim_cur: 0, rlim_max: 0)
+        _ = unsafe setrlimit(__rlimit_resource_t(4), &none)
+        _ = clinux_forbid_dumps()
+    }
+
+    static func checkUser(_ configuration: GatewayConfiguration, _ options: RunOptions) throws(StartError) {
+        guard geteuid() == 0, configuration.user == nil, !options.isDevelopment else { return }
+        throw StartError(
+            "the gateway does not serve as root: name an unprivileged account with 'user:' in"
+                + " \(options.configurationPath), or start it as one (the ports below 1024 then need"
+                + " CAP_NET_BIND_SERVICE, see deploy/auth-gateway.service)")
+    }
+
+    /// Gives up root for the configured account, for good.
+    static func becomeUser(_ account: GatewayConfiguration.RunAs?) throws(StartError) {
+        guard let account, geteuid() == 0 else { return }
+        guard let record = unsafe getpwnam(account.user) else {
+            throw StartError("user: there is no account '\(account.user)'; create it, or name another one")
+        }
+        let user = unsafe record.pointee.pw_uid
+        var group = unsafe record.pointee.pw_gid
+        if let name = account.group {
+            guard let entry = unsafe getgrnam(name) else {
+                throw StartError("user: there is no group '\(name)'; create it, or leave the group out")
+            }
+            group = unsafe entry.pointee.gr_gid
+        }
+        guard user != 0 else { throw StartError("user: '\(account.user)' is root; name an unprivileged account") }
+        let isDone =
+            unsafe initgroups(account.user, group) == 0 && setgid(group) == 0 && setuid(user) == 0 && setuid(0) != 0
+        guard isDone else { throw StartError("user: cannot become '\(account.user)'") }
+        // setuid made the process dumpable again.
+        _ = clinux_forbid_dumps()
+        _ = clinux_no_new_privileges()
+    }
+}

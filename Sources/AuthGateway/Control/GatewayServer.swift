@@ -1,0 +1,189 @@
+internal import EventLoop
+public import GatewayConfig
+internal import Glibc
+internal import HTTPModel
+internal import IdentityModel
+internal import IdentityService
+public import Logging
+internal import Outbound
+internal import Passwords
+internal import ProxyCore
+internal import RateLimit
+internal import Storage
+internal import Telemetry
+
+/// How `auth-gateway run` was called.
+public struct RunOptions: Sendable {
+    /// Path of `gateway.yaml`.
+    public var configurationPath: String
+    /// Development: sample users, and root without `user:` is allowed.
+    public var isDevelopment: Bool
+    /// The process's environment.
+    public var environment: [String: String]
+    /// Shown by the metric `build_info`.
+    public var version: String
+
+    /// Memberwise.
+    public init(configurationPath: String, isDevelopment: Bool, environment: [String: String], version: String) {
+        self.configurationPath = configurationPath
+        self.isDevelopment = isDevelopment
+        self.environment = environment
+        self.version = version
+    }
+}
+
+/// A start that cannot go on: one line that says what and how to mend it, and the exit code.
+public struct StartError: Error, CustomStringConvertible, Sendable {
+    /// One or more lines for the operator.
+    public let description: String
+    /// 1: the configuration or the surroundings do not allow it.
+    public let exitCode: Int32
+
+    init(_ description: String, exitCode: Int32 = 1) {
+        self.description = description
+        self.exitCode = exitCode
+    }
+}
+
+/// The running gateway: opens everything in the order that privileges demand, then serves until it is told to stop.
+public enum GatewayServer {
+    /// Runs until SIGTERM or SIGINT; returns when the last exchange has ended or the stop timeout has passed.
+    public static func run(_ options: RunOptions, logger: Logger) throws(StartError) {
+        GatewayProcess.blockSignals()
+        GatewayProcess.forbidDumps()
+        let configuration = try load(options)
+        let compiled = try compile(configuration, options)
+        try GatewayProcess.checkUser(configuration, options)
+        let metrics = MetricRegistry()
+        let tickets = TicketKeys()
+        let workerCount = configuration.workers ?? max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+        // With the privileges of the start: keys and low ports.
+        let contexts = try tlsContexts(configuration, tickets)
+        var sockets = ListeningSockets()
+        try sockets.open(configuration, workers: workerCount)
+        try GatewayProcess.becomeUser(configuration.user)
+        let resources = try openResources(configuration, options, tickets, metrics, logger)
+        let builder = SnapshotBuilder(process: resources)
+        let snapshot: GatewaySnapshot
+        let settings = builder.listenerSettings(configuration, contexts, sockets, workers: workerCount)
+        do throws(SnapshotError) {
+            snapshot = try builder.snapshot(
+                configuration, compiled, listenerSettings: settings,
+                endpoints: SnapshotBuilder.resolve(configuration.upstreams),
+                redisAddresses: SnapshotBuilder.resolve(configuration.redis))
+        } catch {
+            throw StartError("\(options.configurationPath): \(error)")
+        }
+        let accessLog = try openAccessLog(configuration)
+        do throws(SystemError) {
+            let control = try ControlThread(
+                options: options, builder: builder, snapshot: snapshot, sockets: sockets, workerCount: workerCount,
+                accessLog: accessLog, logger: logger)
+            try control.serve()
+        } catch {
+            throw StartError("\(error)")
+        }
+        accessLog?.close()
+        resources.database.close()
+    }
+
+    static func load(_ options: RunOptions) throws(StartError) -> GatewayConfiguration {
+        let result = ConfigurationLoader.load(path: options.configurationPath, environment: options.environment)
+        guard let configuration = result.configuration else {
+            throw StartError(result.problems.map(\.description).joined(separator: "\n"))
+        }
+        return configuration
+    }
+
+    private static func compile(
+        _ configuration: GatewayConfiguration, _ options: RunOptions
+    ) throws(StartError) -> SnapshotBuilder.CompiledRoutes {
+        let (compiled, problems) = SnapshotBuilder.compile(configuration, file: options.configurationPath)
+        guard let compiled else { throw StartError(problems.map(\.description).joined(separator: "\n")) }
+        return compiled
+    }
+
+    /// Everything `check` looks at beyond the file's own grammar: routes, their tests, certificates.
+    public static func check(_ configuration: GatewayConfiguration, file: String) -> [ConfigurationProblem] {
+        var problems = SnapshotBuilder.compile(configuration, file: file).problems
+        do throws(StartError) {
+            _ = try tlsContexts(configuration, TicketKeys())
+        } catch {
+            let location = configuration.listeners.first?.location ?? SourceLocation(path: "listeners", line: 1, column: 1)
+            problems.append(
+                ConfigurationProblem(
+                    severity: .error, file: file, location: location, message: error.description,
+                    cure: "give a PEM certificate chain and the private key that belongs to it"))
+        }
+        return problems
+    }
+
+    private static func tlsContexts(
+        _ configuration: GatewayConfiguration, _ tickets: TicketKeys
+    ) throws(StartError) -> [TLSContext?] {
+        do throws(TLSError) {
+            return try SnapshotBuilder.tlsContexts(configuration, tickets)
+        } catch {
+            throw StartError("\(error)")
+        }
+    }
+
+    private static func openAccessLog(_ configuration: GatewayConfiguration) throws(StartError) -> AccessLog? {
+        do throws(AccessLog.OpenError) {
+            switch configuration.log.access {
+            case .off: return nil
+            case .standardOutput: return try AccessLog(path: nil)
+            case .file(let path): return try AccessLog(path: path)
+            }
+        } catch {
+            throw StartError("log.access: \(error)")
+        }
+    }
+
+    private static func openResources(
+        _ configuration: GatewayConfiguration, _ options: RunOptions, _ tickets: TicketKeys,
+        _ metrics: MetricRegistry, _ logger: Logger
+    ) throws(StartError) -> ProcessResources {
+        let (database, keys) = try IdentityStore.open(configuration)
+        let hasher: PasswordHasher
+        do throws(PasswordHasherError) {
+            hasher = try PasswordHasher()
+        } catch {
+            throw StartError("password hashing cannot be set up: \(error)")
+        }
+        let seed = RateLimitSeed.random()
+        let resources = ProcessResources(
+            database: database, identityKeys: keys, hasher: hasher, signInThrottle: MemorySignInThrottle(seed: seed),
+            revocations: RevocationTable(), ticketKeys: tickets, limitSeed: seed,
+            sharedLimitSeed: RateLimitSeed(sharedSecret: Array("auth-gateway rate limits".utf8).span),
+            memoryLimits: MemoryRateLimitStore(),
+            remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), metrics: metrics, logger: logger)
+        try sampleUsers(configuration, options, resources)
+        return resources
+    }
+
+    /// Sample users exist only in development; a start without the flag refuses a database that still has them.
+    private static func sampleUsers(
+        _ configuration: GatewayConfiguration, _ options: RunOptions, _ resources: ProcessResources
+    ) throws(StartError) {
+        let directory = Directory(resources.database)
+        if options.isDevelopment {
+            do {
+                try IdentityStore.seedSamples(configuration, resources)
+            } catch {
+                throw StartError("the sample users cannot be made: \(error)")
+            }
+            return
+        }
+        do throws(StoreError) {
+            let count = try waitFor { () async throws(StoreError) in try await directory.sampleUserCount() }
+            guard count == 0 else {
+                throw StoreError(
+                    "\(configuration.identity.databasePath) holds \(count) sample users, whose passwords everyone"
+                        + " knows; use another database, or start with --dev on a machine of your own")
+            }
+        } catch {
+            throw StartError("\(error)")
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import GatewayConfig
+import HTTPModel
+import IdentityModel
+import JOSE
+import ProxyCore
+import RateLimit
+
+/// A configuration ready to serve: everything that requests ask for, resolved and compiled. Immutable; all workers
+/// hold the same one.
+final class GatewaySnapshot: Sendable {
+    /// A limit of the file, ready to be asked.
+    struct Limit: Sendable {
+        let name: String
+        let rule: RateLimitRule
+        let policy: RateLimitPolicy
+        let keyspace: RateLimitKeyspace
+        /// With the seed that all nodes share.
+        let sharedKeyspace: RateLimitKeyspace
+        let key: GatewayConfiguration.Limit.Key
+        let store: GatewayConfiguration.Limit.Store
+        let onStoreError: GatewayConfiguration.Limit.OnStoreError
+    }
+
+    /// What the filter needs to know of one listener.
+    struct Listener: Sendable {
+        let redirectToHTTPSPort: UInt16?
+        let targetPolicy: TargetPolicy
+        let managedFields: ManagedFields
+    }
+
+    let configuration: GatewayConfiguration
+    let table: RouteTable
+    let routes: [CompiledRoute]
+    let listeners: [Listener]
+    let listenerSettings: [ListenerSettings]
+    let upstreamSettings: [UpstreamSettings]
+    let authenticators: [TokenAuthenticator]
+    let limits: [Limit]
+    let trustedProxies: TrustedProxies
+    let cookieNames: SessionCookieNames
+    let sessionPrefix: SourcePrefix
+    let identity: HandlerUpstream
+    let sessions: any SessionAuthority
+    /// What the endpoints' names stood for when the configuration was loaded, by upstream.
+    let endpoints: [[UpstreamPool.EndpointAddresses]]
+    let redisAddresses: [NetworkAddress]
+    /// Hosts that some route names, and whether a route takes any host.
+    let knownHosts: KnownHosts
+
+    init(
+        configuration: GatewayConfiguration, table: RouteTable, routes: [CompiledRoute],
+        listenerSettings: [ListenerSettings], authenticators: [TokenAuthenticator], limits: [Limit],
+        sessionPrefix: SourcePrefix, identity: HandlerUpstream, sessions: any SessionAuthority,
+        endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
+    ) {
+        self.configuration = configuration
+        self.table = table
+        self.routes = routes
+        self.listenerSettings = listenerSettings
+        self.authenticators = authenticators
+        self.limits = limits
+        self.sessionPrefix = sessionPrefix
+        self.identity = identity
+        self.sessions = sessions
+        self.endpoints = endpoints
+        self.redisAddresses = redisAddresses
+        listeners = configuration.listeners.map { listener in
+            Listener(
+                redirectToHTTPSPort: listener.redirectToHTTPSPort,
+                targetPolicy: TargetPolicy(allowInvalidUTF8: listener.allowInvalidUTF8),
+                managedFields: ManagedFields(underscoreHeaders: listener.underscoreHeaders))
+        }
+        upstreamSettings = configuration.upstreams.map(UpstreamSettings.init)
+        trustedProxies = TrustedProxies(configuration.trustedProxies)
+        let session = configuration.authentication.session
+        cookieNames = SessionCookieNames(
+            configured: session.cookieName
+                ?? SessionCookieNames.defaultName(
+                    hasTLS: configuration.listeners.contains { $0.tls != nil }, hasDomain: session.domain != nil))
+        knownHosts = KnownHosts(configuration.routes)
+    }
+}
+
+/// Which hosts the routes speak of; a redirect is given to no other (R31).
+struct KnownHosts: Sendable {
+    private let takesAny: Bool
+    private let exact: Set<String>
+    private let suffixes: [String]
+
+    init(_ routes: [GatewayConfiguration.Route]) {
+        takesAny = routes.contains { $0.host == nil }
+        exact = Set(routes.compactMap(\.host).filter { !$0.hasPrefix("*.") })
+        suffixes = routes.compactMap(\.host).filter { $0.hasPrefix("*.") }.map { String($0.dropFirst()) }
+    }
+
+    /// - Parameter host: lower case, without port and trailing dot.
+    func contain(_ host: String) -> Bool {
+        !host.isEmpty && (takesAny || exact.contains(host) || suffixes.contains { host.hasSuffix($0) })
+    }
+}
+
+extension UpstreamSettings {
+    init(_ upstream: GatewayConfiguration.Upstream) {
+        self.init(
+            name: upstream.name, connectTimeout: upstream.connectTimeout.nanosecondsForTimers,
+            firstByteTimeout: upstream.firstByteTimeout.nanosecondsForTimers,
+            idleTimeout: upstream.idleTimeout.nanosecondsForTimers,
+            keepAliveTimeout: upstream.keepAliveTimeout.nanosecondsForTimers,
+            keepAliveConnectionsMax: upstream.keepAliveConnectionsMax,
+            headLimits: HeadLimits(bytesMax: upstream.headBytesMax, fieldsMax: 128))
+    }
+}

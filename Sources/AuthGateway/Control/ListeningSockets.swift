@@ -1,0 +1,75 @@
+import EventLoop
+import GatewayConfig
+import ProxyCore
+
+/// The sockets that the process listens on: for each address one for every worker, opened once and kept while the
+/// address stays in the configuration. Belongs to the control thread.
+struct ListeningSockets {
+    private final class Box {
+        let socket: ListeningSocket
+        init(_ socket: consuming ListeningSocket) { self.socket = socket }
+    }
+
+    private struct Group {
+        let name: String
+        let port: UInt16
+        let boxes: [Box]
+    }
+
+    private var groups: [Group] = []
+
+    /// Opens what is not open yet; returns the names of the new addresses. On an error nothing has changed.
+    @discardableResult
+    mutating func open(_ configuration: GatewayConfiguration, workers: Int) throws(StartError) -> [String] {
+        var added: [Group] = []
+        for listener in configuration.listeners {
+            let name = listener.address.text
+            guard !groups.contains(where: { $0.name == name }) else { continue }
+            added.append(try ListeningSockets.openGroup(name, listener.address, workers: workers))
+        }
+        groups += added
+        return added.map(\.name)
+    }
+
+    /// Closes the addresses that the configuration does not name any more; returns their names.
+    mutating func close(besides configuration: GatewayConfiguration) -> [String] {
+        let wanted = Set(configuration.listeners.map(\.address.text))
+        let gone = groups.filter { !wanted.contains($0.name) }.map(\.name)
+        groups.removeAll { !wanted.contains($0.name) }
+        return gone
+    }
+
+    /// Name and descriptor of each address for one worker.
+    func numbers(worker: Int, names: [String]? = nil) -> [(name: String, number: CInt)] {
+        groups.filter { names?.contains($0.name) ?? true }.map { ($0.name, $0.boxes[worker].socket.number) }
+    }
+
+    /// The port that an address really has, where the configuration asks for any.
+    func port(of name: String) -> UInt16? { groups.first { $0.name == name }?.port }
+
+    private static func openGroup(
+        _ name: String, _ address: GatewayConfiguration.SocketAddress, workers: Int
+    ) throws(StartError) -> Group {
+        let wanted: NetworkAddress?
+        switch address {
+        case .tcp(let host, let port): wanted = NetworkAddress.resolve(host: host, port: port).first
+        case .unix(let path): wanted = NetworkAddress(unixPath: path)
+        }
+        guard var bound = wanted else {
+            throw StartError("listeners: '\(name)' is no address of this machine; write 0.0.0.0, [::] or one of its own")
+        }
+        var boxes: [Box] = []
+        for _ in 0..<workers {
+            do throws(SystemError) {
+                let socket = try ListeningSocket(bound)
+                // Port 0 is chosen once; the other workers listen on the same one.
+                bound = socket.address
+                boxes.append(Box(socket))
+            } catch {
+                throw StartError(
+                    "cannot listen on \(name): \(error). Is another program using the port? `ss -ltnp` shows which")
+            }
+        }
+        return Group(name: name, port: bound.port, boxes: boxes)
+    }
+}

@@ -1,0 +1,125 @@
+import EventLoop
+import IdentityModel
+import IdentityService
+import Logging
+import Outbound
+import Passwords
+import ProxyCore
+import RateLimit
+import Storage
+import Synchronization
+import Telemetry
+
+/// What the process opens once and keeps over all configurations. Every member may be used from any thread.
+struct ProcessResources: Sendable {
+    let database: Database
+    let identityKeys: IdentityKeys
+    let hasher: PasswordHasher
+    let signInThrottle: MemorySignInThrottle
+    let revocations: RevocationTable
+    let ticketKeys: TicketKeys
+    let limitSeed: RateLimitSeed
+    /// The same on every node that shares a Redis.
+    let sharedLimitSeed: RateLimitSeed
+    let memoryLimits: MemoryRateLimitStore
+    let remoteKeys: RemoteKeySets
+    let metrics: MetricRegistry
+    let logger: Logger
+}
+
+/// Counts attempts to sign in, in memory: five a minute for each address and each account.
+final class MemorySignInThrottle: SignInThrottle {
+    private let store: MemoryRateLimitStore
+    private let rule: RateLimitRule
+    private let addresses: RateLimitKeyspace
+    private let accounts: RateLimitKeyspace
+
+    init(seed: RateLimitSeed) {
+        guard let rule = RateLimitRule(count: 5, period: .seconds(60), burst: 5) else {
+            preconditionFailure("five a minute is a rule")
+        }
+        self.rule = rule
+        store = MemoryRateLimitStore(entriesMax: 100_000)
+        addresses = RateLimitKeyspace(rule: "sign-in", kind: .address, seed: seed)
+        accounts = RateLimitKeyspace(rule: "sign-in", kind: .subject, seed: seed)
+    }
+
+    func take(_ key: SignInThrottleKey) async throws(StoreError) -> SignInThrottleAnswer {
+        let key =
+            switch key {
+            case .address(let text): addresses.key(Array(text.utf8).span)
+            case .account(let name): accounts.key(Array(name.utf8).span)
+            }
+        switch store.take(rule, key: key, now: .current()) {
+        case .allowed: return .allowed
+        case .limited(let retryAfter, _): return .limited(retryAfter: retryAfter)
+        }
+    }
+}
+
+/// The key sets of the JWKS URLs in use, kept over reloads: the last good keys of a URL stay while its address does.
+final class RemoteKeySets: Sendable {
+    private let fetcher: HTTPFetcher
+    private let sets = Mutex<[Source: RemoteKeySet]>([:])
+
+    private struct Source: Hashable {
+        let url: String
+        let refreshInterval: Duration
+    }
+
+    init(fetcher: HTTPFetcher) { self.fetcher = fetcher }
+
+    func keySet(for url: String, refreshInterval: Duration) -> RemoteKeySet {
+        let source = Source(url: url, refreshInterval: refreshInterval)
+        return sets.withLock { sets in
+            if let set = sets[source] { return set }
+            let set = RemoteKeySet(url: url, refreshInterval: refreshInterval, fetcher: fetcher)
+            sets[source] = set
+            return set
+        }
+    }
+
+    /// Begins the fetches that are due; called about once a second, returns at once.
+    func poll() {
+        for set in sets.withLock({ Array($0.values) }) { set.poll(at: .monotonic) }
+    }
+}
+
+extension Duration {
+    /// The monotonic clock, from an arbitrary start.
+    static var monotonic: Duration { .nanoseconds(Int64(MonotonicInstant.current().nanoseconds)) }
+}
+
+/// Runs async work to its end from a thread that may block, at start and stop.
+func waitFor<Value: Sendable, Failure: Error>(
+    _ work: @escaping @Sendable () async throws(Failure) -> Value
+) throws(Failure) -> Value {
+    let result = Mutex<Result<Value, Failure>?>(nil)
+    let box = ResultBox(result: result)
+    Task.detached {
+        do throws(Failure) {
+            box.set(.success(try await work()))
+        } catch {
+            box.set(.failure(error))
+        }
+    }
+    return try box.wait().get()
+}
+
+private final class ResultBox<Value: Sendable, Failure: Error>: Sendable {
+    private let result: Mutex<Result<Value, Failure>?>
+    private let gate = Gate()
+
+    init(result: consuming Mutex<Result<Value, Failure>?>) { self.result = result }
+
+    func set(_ value: Result<Value, Failure>) {
+        result.withLock { $0 = value }
+        gate.open()
+    }
+
+    func wait() -> Result<Value, Failure> {
+        gate.wait()
+        guard let value = result.withLock({ $0 }) else { preconditionFailure("the gate opens after the result is set") }
+        return value
+    }
+}

@@ -1,0 +1,328 @@
+import EventLoop
+import GatewayConfig
+import HTTPModel
+import IdentityModel
+import IdentityService
+import JOSE
+import Logging
+import Outbound
+import Passwords
+import ProxyCore
+import RateLimit
+import Storage
+
+/// Makes a snapshot of a configuration: compiles routes, loads certificates and keys, runs the file's own tests.
+/// Collects every problem before it gives up. Blocks for files and names, so never on a worker.
+struct SnapshotBuilder {
+    /// What the process keeps over all configurations.
+    let process: ProcessResources
+
+    /// The routes of a configuration, ready to match; what `check` looks at as well.
+    struct CompiledRoutes: Sendable {
+        let table: RouteTable
+        let routes: [CompiledRoute]
+    }
+
+    /// Compiles the routes and runs the tests.
+    static func compile(
+        _ configuration: GatewayConfiguration, file: String
+    ) -> (routes: CompiledRoutes?, problems: [ConfigurationProblem]) {
+        let (table, routeProblems) = RouteTable.load(configuration.routes, seed: .random(in: .min ... .max))
+        var problems = routeProblems.map { ConfigurationProblem($0, file: file) }
+        guard let table else { return (nil, problems) }
+        let names = ConfigurationNames(configuration)
+        var routes: [CompiledRoute] = []
+        for (index, route) in configuration.routes.enumerated() {
+            do throws(UnresolvedName) {
+                routes.append(try CompiledRoute(route, index: index, in: names))
+            } catch {
+                problems.append(
+                    ConfigurationProblem(
+                        severity: .error, file: file, location: route.location,
+                        message: "no \(error.kind.rawValue) is called '\(error.name)'",
+                        cure: "define it under '\(error.kind.rawValue)s'"))
+            }
+        }
+        guard routes.count == configuration.routes.count else { return (nil, problems) }
+        let runner = RouteTestRunner(
+            table: table, routes: routes, grants: configuration.roles, normalize: SnapshotBuilder.normalize)
+        problems += runner.problems(in: configuration.tests).map { ConfigurationProblem($0, file: file) }
+        let hasErrors = problems.contains { $0.severity == .error }
+        return (hasErrors ? nil : CompiledRoutes(table: table, routes: routes), problems)
+    }
+
+    /// A path as requests get it.
+    private static func normalize(_ path: [UInt8]) -> RouteTestRunner.Target? {
+        var normalized = NormalizedPath(capacity: max(64, path.count))
+        guard RequestTarget.normalize(path: path.span, into: &normalized) == nil else { return nil }
+        var buffer = ByteBuffer()
+        normalized.appendBytes(to: &buffer)
+        var target = RouteTestRunner.Target(path: buffer.withBytes { bytes in bytes.indices.map { bytes[$0] } })
+        var encoded: Set<UInt8> = []
+        for index in target.path.indices {
+            guard let byte = decodedEscape(target.path.span, at: index, before: target.path.count) else { continue }
+            if byte == 0x2F || byte == 0x5C || byte < 0x20 || byte == 0x7F { encoded.insert(byte) }
+        }
+        target.encodedBytes = encoded
+        var readings: [[UInt8]] = []
+        if normalized.hasAlternativeReadings {
+            let error = normalized.alternativeReadings { reading in
+                readings.append(reading.indices.map { reading[$0] })
+                return readings.count < 64
+            }
+            guard error == nil else { return nil }
+        }
+        target.otherReadings = readings
+        return target
+    }
+
+    /// A configuration read and compiled for a reload, with everything that blocks already done.
+    struct Loaded: Sendable {
+        let configuration: GatewayConfiguration
+        let compiled: CompiledRoutes
+        let contexts: [TLSContext?]
+        let endpoints: [[UpstreamPool.EndpointAddresses]]
+        let redisAddresses: [NetworkAddress]
+    }
+
+    /// Reads the file again. Nothing of the running gateway changes.
+    func read(_ options: RunOptions, workers: Int) throws(StartError) -> Loaded {
+        let configuration = try GatewayServer.load(options)
+        let (compiled, problems) = SnapshotBuilder.compile(configuration, file: options.configurationPath)
+        guard let compiled else { throw StartError(problems.map(\.description).joined(separator: "\n")) }
+        do throws(TLSError) {
+            return Loaded(
+                configuration: configuration, compiled: compiled,
+                contexts: try SnapshotBuilder.tlsContexts(configuration, process.ticketKeys),
+                endpoints: SnapshotBuilder.resolve(configuration.upstreams),
+                redisAddresses: SnapshotBuilder.resolve(configuration.redis))
+        } catch {
+            throw StartError("\(error)")
+        }
+    }
+
+    /// For each listener with TLS its context; reads certificates and keys.
+    static func tlsContexts(
+        _ configuration: GatewayConfiguration, _ tickets: TicketKeys
+    ) throws(TLSError) -> [TLSContext?] {
+        var contexts: [TLSContext?] = []
+        for listener in configuration.listeners {
+            guard let tls = listener.tls else {
+                contexts.append(nil)
+                continue
+            }
+            contexts.append(
+                try TLSContext(
+                    certificates: tls.certificates.map { CertificateFiles(certificate: $0.certificate, key: $0.key) },
+                    minimumVersionIsTLS13: tls.minimumVersion == .tls13, tickets: tickets))
+        }
+        return contexts
+    }
+
+    /// What each listener holds for the workers.
+    func listenerSettings(
+        _ configuration: GatewayConfiguration, _ contexts: [TLSContext?], _ sockets: ListeningSockets, workers: Int
+    ) -> [ListenerSettings] {
+        var settings: [ListenerSettings] = []
+        for (index, listener) in configuration.listeners.enumerated() {
+            let name = listener.address.text
+            settings.append(
+                ListenerSettings(
+                    name: name, tls: contexts[index], port: sockets.port(of: name) ?? 0,
+                    connectionsMax: max(1, listener.connectionsMax / workers),
+                    handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
+                    headTimeout: listener.headTimeout.nanosecondsForTimers,
+                    bodyTimeout: listener.bodyTimeout.nanosecondsForTimers,
+                    idleTimeout: listener.idleTimeout.nanosecondsForTimers,
+                    tunnelIdleTimeout: listener.tunnelIdleTimeout.nanosecondsForTimers,
+                    headLimits: HeadLimits(
+                        bytesMax: min(listener.headBytesMax, 65_535), fieldsMax: min(listener.fieldsMax, 128)),
+                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, filterIndex: index))
+        }
+        return settings
+    }
+
+    /// The whole snapshot; the listeners' settings were made before privileges were given up, or are made again.
+    func snapshot(
+        _ configuration: GatewayConfiguration, _ compiled: CompiledRoutes, listenerSettings: [ListenerSettings],
+        endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
+    ) throws(SnapshotError) -> GatewaySnapshot {
+        let identity = try identityHandler(configuration)
+        return GatewaySnapshot(
+            configuration: configuration, table: compiled.table, routes: compiled.routes,
+            listenerSettings: listenerSettings, authenticators: try authenticators(configuration),
+            limits: limits(configuration), sessionPrefix: sessionPrefix(configuration),
+            identity: HandlerUpstream(identity), sessions: identity.sessions,
+            endpoints: endpoints, redisAddresses: redisAddresses)
+    }
+
+    private func identityHandler(_ configuration: GatewayConfiguration) throws(SnapshotError) -> IdentityHandler {
+        let session = configuration.authentication.session
+        let isSecure = configuration.listeners.contains { $0.tls != nil }
+        guard let cookie = SessionCookieSettings(name: session.cookieName, domain: session.domain, isSecure: isSecure)
+        else {
+            throw SnapshotError("authentication.session: the cookie's name and domain do not fit together")
+        }
+        let settings = IdentitySettings(
+            issuer: configuration.identity.issuer, roleScopes: configuration.roles, cookie: cookie,
+            allowedReturn: AllowedReturn(origins: origins(configuration), cookieDomain: session.domain),
+            idleTimeout: session.idleTimeout, lifetime: session.lifetime,
+            exposeSessionToken: configuration.identity.exposeSessionToken,
+            verifyWithoutSession: configuration.identity.verifyWithoutSession == .ok ? .ok : .unauthorized)
+        return IdentityHandler(
+            settings: settings, database: process.database, keys: process.identityKeys, hasher: process.hasher,
+            throttle: process.signInThrottle, revocations: process.revocations, logger: process.logger)
+    }
+
+    /// The origins of every host that a route names, on each listener's port.
+    private func origins(_ configuration: GatewayConfiguration) -> Set<String> {
+        var origins: Set<String> = []
+        for listener in configuration.listeners where listener.redirectToHTTPSPort == nil {
+            guard case .tcp(_, let port) = listener.address else { continue }
+            let scheme = listener.tls == nil ? "http" : "https"
+            let isDefault = port == (listener.tls == nil ? 80 : 443)
+            for host in configuration.routes.compactMap(\.host) where !host.hasPrefix("*.") {
+                origins.insert("\(scheme)://\(host)\(isDefault ? "" : ":\(port)")")
+            }
+        }
+        return origins
+    }
+
+    // MARK: Tokens
+
+    private func authenticators(_ configuration: GatewayConfiguration) throws(SnapshotError) -> [TokenAuthenticator] {
+        let prefixes = configuration.authentication.jwt.map(\.prefix)
+        var authenticators: [TokenAuthenticator] = []
+        for (index, issuer) in configuration.authentication.jwt.enumerated() {
+            var others: [String?] = prefixes
+            others.remove(at: index)
+            let (keys, remote) = try verificationKeys(issuer)
+            do throws(TokenVerifierError) {
+                let verifier = try TokenVerifier(
+                    issuer: issuer.issuer, audiences: issuer.audiences,
+                    algorithms: issuer.algorithms.map(SignatureAlgorithm.init), clockSkew: issuer.clockSkew, keys: keys)
+                authenticators.append(
+                    TokenAuthenticator(
+                        issuer: issuer, verifier: verifier, remoteKeys: remote,
+                        prefix: SourcePrefix(issuer.prefix, others: others + [nil]), roleScopes: configuration.roles))
+            } catch {
+                throw SnapshotError("\(issuer.location.path): \(error)")
+            }
+        }
+        return authenticators
+    }
+
+    private func verificationKeys(
+        _ issuer: GatewayConfiguration.TokenIssuer
+    ) throws(SnapshotError) -> (VerificationKeys, RemoteKeySet?) {
+        switch issuer.keys {
+        case .identity: return (.publicKeys(process.identityKeys.published), nil)
+        case .secret(let secret):
+            do throws(KeyError) {
+                return (.secret(try SymmetricKey(secret.reveal())), nil)
+            } catch {
+                throw SnapshotError("\(issuer.location.path).keys: \(error)")
+            }
+        case .file(let path):
+            do {
+                let bytes = try SystemFiles().read(path, bytesMax: JWKSet.bytesMax).bytes
+                return (.publicKeys(try JWKSet(parsing: bytes)), nil)
+            } catch {
+                throw SnapshotError("\(issuer.location.path).keys: \(path): \(error)")
+            }
+        case .url(let url):
+            let remote = process.remoteKeys.keySet(for: url, refreshInterval: issuer.refreshInterval)
+            return (remote.current.keys ?? .publicKeys(JWKSet([])), remote)
+        }
+    }
+
+    /// The session's subjects are one more source beside the issuers.
+    private func sessionPrefix(_ configuration: GatewayConfiguration) -> SourcePrefix {
+        SourcePrefix(nil, others: configuration.authentication.jwt.map(\.prefix))
+    }
+
+    // MARK: Limits
+
+    private func limits(_ configuration: GatewayConfiguration) -> [GatewaySnapshot.Limit] {
+        configuration.limits.compactMap { limit in
+            guard let rule = RateLimitRule(count: limit.count, period: limit.period, burst: limit.burst) else {
+                return nil
+            }
+            let kind: RateLimitKey.Kind =
+                switch limit.key {
+                case .address: .address
+                case .subject: .subject
+                case .route: .route
+                }
+            return GatewaySnapshot.Limit(
+                name: limit.name, rule: rule,
+                policy: RateLimitPolicy(name: limit.name, count: limit.count, window: limit.period),
+                keyspace: RateLimitKeyspace(rule: limit.name, kind: kind, seed: process.limitSeed),
+                sharedKeyspace: RateLimitKeyspace(rule: limit.name, kind: kind, seed: process.sharedLimitSeed),
+                key: limit.key, store: limit.store, onStoreError: limit.onStoreError)
+        }
+    }
+
+    // MARK: Names
+
+    /// What the endpoints' names stand for now; blocks.
+    static func resolve(_ upstreams: [GatewayConfiguration.Upstream]) -> [[UpstreamPool.EndpointAddresses]] {
+        upstreams.map { upstream in
+            upstream.endpoints.map { endpoint in
+                switch endpoint {
+                case .tcp(let host, let port):
+                    UpstreamPool.EndpointAddresses(
+                        name: endpoint.text, addresses: NetworkAddress.resolve(host: host, port: port))
+                case .unix(let path):
+                    UpstreamPool.EndpointAddresses(
+                        name: endpoint.text, addresses: NetworkAddress(unixPath: path).map { [$0] } ?? [])
+                }
+            }
+        }
+    }
+
+    static func resolve(_ redis: GatewayConfiguration.RedisStore?) -> [NetworkAddress] {
+        redis.map { NetworkAddress.resolve(host: $0.host, port: $0.port) } ?? []
+    }
+}
+
+/// A configuration that reads well and cannot be put to use.
+struct SnapshotError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) { self.description = description }
+}
+
+extension ConfigurationProblem {
+    init(_ problem: RouteProblem, file: String) {
+        self.init(
+            severity: problem.severity == .error ? .error : .warning, file: file, location: problem.location, message: problem.message,
+            cure: problem.cure)
+    }
+}
+
+extension SignatureAlgorithm {
+    init(_ algorithm: GatewayConfiguration.SignatureAlgorithm) {
+        switch algorithm {
+        case .ES256: self = .es256
+        case .RS256: self = .rs256
+        case .EdDSA: self = .edDSA
+        case .HS256: self = .hs256
+        }
+    }
+}
+
+extension GatewayConfiguration.SocketAddress {
+    /// As in the file: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
+    var text: String {
+        switch self {
+        case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        case .unix(let path): "unix:\(path)"
+        }
+    }
+}
+
+extension Duration {
+    /// For timers: whole nanoseconds, at most a year, so that sums with a clock do not overflow.
+    var nanosecondsForTimers: UInt64 { min(clampedNanoseconds, 31_536_000_000_000_000) }
+}

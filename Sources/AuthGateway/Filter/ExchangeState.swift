@@ -1,0 +1,58 @@
+import HTTPModel
+import IdentityModel
+import ProxyCore
+
+/// What the filter knows of one exchange; made once for each `Exchange` and reused with it.
+final class ExchangeState {
+    /// How far the exchange has come.
+    enum Stage {
+        case beforeAuthentication
+        case authenticate
+        case authorize
+        case afterAuthorization
+        case forward
+    }
+
+    var stage = Stage.beforeAuthentication
+    /// The snapshot that judges this exchange to its end.
+    var snapshot: WorkerSnapshot?
+    var route: CompiledRoute?
+    var rule: Int?
+    /// The next limit of the stage's list.
+    var limitIndex = 0
+    var credential: Credential?
+    var credentialState = CredentialState.absent
+    /// The exact reason why a token was refused, for the log.
+    var refusal: CredentialRefusal?
+    /// A session cookie came that is no session: it is cleared with the answer.
+    var clearsCookie = false
+    var isPreflight = false
+    var isNavigation = false
+    /// Why the exchange was not forwarded, for the log; `allow` otherwise.
+    var decision: StaticString = "allow"
+    var reason: String?
+    /// For pages and sign-in: the host as the client wrote it, lower case, without port.
+    var host = ByteBuffer(capacity: 64)
+    /// Path without query, for the log.
+    var pathCount = 0
+    var method = ByteBuffer(capacity: 16)
+
+    func reset(_ snapshot: WorkerSnapshot) {
+        stage = .beforeAuthentication
+        self.snapshot = snapshot
+        route = nil
+        rule = nil
+        limitIndex = 0
+        credential = nil
+        credentialState = .absent
+        refusal = nil
+        clearsCookie = false
+        isPreflight = false
+        isNavigation = false
+        decision = "allow"
+        reason = nil
+        host.removeAll()
+        pathCount = 0
+        method.removeAll()
+    }
+}

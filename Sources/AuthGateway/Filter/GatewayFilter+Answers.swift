@@ -1,0 +1,213 @@
+import GatewayConfig
+import HTTPModel
+import IdentityModel
+import JOSE
+import ProxyCore
+import Telemetry
+
+extension GatewayFilter {
+    // MARK: Reasons
+
+    /// A request that the gateway does not accept, whoever sends it.
+    func refuse(_ exchange: Exchange, _ state: ExchangeState, status: Int, reason: String) -> LocalResponse {
+        counters.refused.add()
+        state.decision = "refuse"
+        state.reason = reason
+        var response = local(GatewayFilter.kind(status), exchange, state)
+        // What could not be read in one way only is the last of its connection.
+        response.closes = status == 400
+        return response
+    }
+
+    func methodNotAllowed(_ exchange: Exchange, _ state: ExchangeState, _ route: CompiledRoute) -> LocalResponse {
+        counters.refused.add()
+        state.decision = "refuse"
+        state.reason = "method"
+        return local(.methodNotAllowed(allow: route.methods.allow), exchange, state)
+    }
+
+    /// A store did not answer: nobody is sent to sign in, no cookie is cleared.
+    func storeAway(_ exchange: Exchange, _ state: ExchangeState, reason: String) -> LocalResponse {
+        counters.refused.add()
+        state.decision = "refuse"
+        state.reason = reason
+        state.clearsCookie = false
+        return local(.unavailable(retryAfter: .seconds(2)), exchange, state)
+    }
+
+    /// What a decision other than allow is answered with.
+    func answer(to decision: Decision, _ exchange: Exchange, _ state: ExchangeState) -> LocalResponse {
+        switch decision {
+        case .allow: return LocalResponse(status: 500)
+        case .challenge(let challenge):
+            counters.challenged.add()
+            state.decision = "challenge"
+            switch challenge {
+            case .credentialAbsent: state.reason = "credential.absent"
+            case .credentialInvalid(let fault):
+                state.reason = state.refusal?.tokenError.map { "token.\($0.rawValue)" } ?? "credential.\(fault.rawValue)"
+            }
+        case .deny(let scopes, let roles):
+            counters.denied.add()
+            state.decision = "deny"
+            let missing = scopes.map(\.name).sorted() + roles.map { "role \($0.name)" }.sorted()
+            state.reason = missing.isEmpty ? "forbidden" : "missing.\(missing.joined(separator: ","))"
+        }
+        return local(AnswerKind(decision) ?? .internalError, exchange, state)
+    }
+
+    func response(to error: ExchangeError, _ exchange: Exchange) -> LocalResponse {
+        let state = exchange.gatewayState
+        if state.snapshot == nil, let current { state.reset(current) }
+        if exchange.clientAddress == .unspecified { exchange.clientAddress = exchange.peer }
+        if exchange.requestNumber.high == 0 { exchange.requestNumber = requestIDs.next() }
+        if error.side == .downstream, error.step == "request.head" {
+            counters.refused.add()
+            state.decision = "refuse"
+            state.reason = "request.head"
+        }
+        // The answer of an upstream that failed may have left fields behind.
+        exchange.responseFields.removeAll()
+        var response = local(GatewayFilter.kind(error.status), exchange, state)
+        response.closes = error.side == .downstream
+        return response
+    }
+
+    static func kind(_ status: Int) -> AnswerKind {
+        switch status {
+        case 404: .notFound
+        case 405: .methodNotAllowed(allow: [])
+        case 503: .unavailable(retryAfter: .seconds(2))
+        default: AnswerKind(errorStatus: status)
+        }
+    }
+
+    // MARK: Making the answer
+
+    func local(_ kind: AnswerKind, _ exchange: Exchange, _ state: ExchangeState) -> LocalResponse {
+        let answer = Answer(kind, context(exchange, state))
+        if state.clearsCookie, let snapshot = state.snapshot?.shared { appendCookieClearing(exchange, snapshot) }
+        appendRequestIDField(exchange)
+        return GatewayFilter.response(answer)
+    }
+
+    static func response(_ answer: Answer) -> LocalResponse {
+        var fields: [UInt8] = []
+        for field in answer.fields { fields += Array("\(field.name): \(field.value)\r\n".utf8) }
+        return LocalResponse(status: answer.status, fields: fields, body: answer.body)
+    }
+
+    private func context(_ exchange: Exchange, _ state: ExchangeState) -> AnswerContext {
+        let method = exchange.head.method
+        var context = AnswerContext(
+            requestID: requestIDText(exchange), isNavigation: state.isNavigation,
+            isRepeatable: method == .get || method == .head)
+        guard let snapshot = state.snapshot?.shared, state.route?.accepts(.session) == true else { return context }
+        let session = snapshot.configuration.authentication.session
+        context.signInURL = session.loginURL ?? GatewayFilter.signInPath
+        let target = exchange.target.withBytes { bytes in bytes.indices.map { bytes[$0] } }
+        context.returnTarget = ReturnTarget(
+            path: target, origin: session.loginURL == nil ? nil : origin(exchange, state, snapshot))
+        return context
+    }
+
+    /// This request's origin, where its host is one that the routes name (R31).
+    private func origin(_ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot) -> String? {
+        let host = state.host.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
+        guard snapshot.knownHosts.contain(host), let port = exchange.listener?.port else { return nil }
+        let scheme = exchange.isSecure ? "https" : "http"
+        let isDefault = port == (exchange.isSecure ? 443 : 80)
+        return "\(scheme)://\(host)\(isDefault ? "" : ":\(port)")"
+    }
+
+    func requestIDText(_ exchange: Exchange) -> String {
+        var buffer = ByteBuffer(capacity: 32)
+        appendRequestID(exchange, to: &buffer)
+        return buffer.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
+    }
+
+    // MARK: Paths of our own
+
+    /// `/.gateway/…` is answered here on every host.
+    func ownPath(_ exchange: Exchange, _ state: ExchangeState) -> LocalResponse? {
+        let pathCount = state.pathCount
+        let path = exchange.target.withBytes { target -> String? in
+            guard target.starts(with: "/.gateway") else { return nil }
+            return String(decoding: (0..<pathCount).map { target[$0] }, as: UTF8.self)
+        }
+        guard let text = path, text == "/.gateway" || text.hasPrefix("/.gateway/"), let snapshot = state.snapshot?.shared else {
+            return nil
+        }
+        let login = snapshot.configuration.authentication.session.loginURL
+        switch text {
+        case "/.gateway/login": return redirect(to: login ?? GatewayFilter.signInPath, exchange, state)
+        case "/.gateway/logout":
+            let page = login.map { GatewayFilter.logoutURL(besides: $0) } ?? GatewayFilter.signOutPath
+            return redirect(to: page, exchange, state)
+        default: return refuse(exchange, state, status: 404, reason: "own_path")
+        }
+    }
+
+    private func redirect(to location: String, _ exchange: Exchange, _ state: ExchangeState) -> LocalResponse {
+        state.reason = "own_path"
+        appendRequestIDField(exchange)
+        return LocalResponse(
+            status: 302, fields: Array("Location: \(location)\r\nCache-Control: no-store\r\n".utf8))
+    }
+
+    private static func logoutURL(besides login: String) -> String {
+        login.hasSuffix("/login") ? String(login.dropLast("/login".count)) + "/logout" : login
+    }
+
+    /// 308 to the same target over HTTPS, for hosts that the routes name.
+    func redirectToHTTPS(_ exchange: Exchange, _ state: ExchangeState, port: UInt16) -> LocalResponse {
+        let host = state.host.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
+        guard let snapshot = state.snapshot?.shared, snapshot.knownHosts.contain(host) else {
+            return refuse(exchange, state, status: 404, reason: "unknown_host")
+        }
+        let target = exchange.target.withBytes { bytes in
+            String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self)
+        }
+        state.reason = "redirect_to_https"
+        appendRequestIDField(exchange)
+        let location = "https://\(host)\(port == 443 ? "" : ":\(port)")\(target)"
+        return LocalResponse(status: 308, fields: Array("Location: \(location)\r\n".utf8))
+    }
+
+    // MARK: Navigation
+
+    /// Whether a person waits for a page; looks at few bytes unless the request may be a browser's.
+    func isNavigation(_ exchange: Exchange, _ bytes: Span<UInt8>) -> Bool {
+        func value(_ field: KnownField) -> [UInt8]? {
+            exchange.head.firstIndex(of: field).map { index in
+                exchange.head.fields[index].value.range.map { bytes[$0] }
+            }
+        }
+        guard exchange.head.method == .get || exchange.head.firstIndex(of: .secFetchMode) != nil else { return false }
+        if exchange.head.firstIndex(of: .secFetchMode) == nil {
+            guard let accept = exchange.head.firstIndex(of: .accept), exchange.head.fields[accept].value.count >= 9 else {
+                return false
+            }
+        }
+        return AuthGateway.isNavigation(
+            secFetchMode: value(.secFetchMode), accept: value(.accept), method: Array("GET".utf8),
+            hasRequestedWith: exchange.head.firstIndex(of: .xRequestedWith) != nil,
+            hasAuthorization: exchange.head.firstIndex(of: .authorization) != nil)
+    }
+
+    static let signInPath = "/auth/login"
+    static let signOutPath = "/auth/logout"
+}
+
+extension Span<UInt8> {
+    /// Whether the bytes begin with a literal's.
+    func starts(with text: StaticString) -> Bool {
+        guard count >= text.utf8CodeUnitCount else { return false }
+        for index in 0..<text.utf8CodeUnitCount {
+            // Within the literal.
+            let wanted = unsafe text.utf8Start[index]
+            guard self[index] == wanted else { return false }
+        }
+        return true
+    }
+}

@@ -1,0 +1,159 @@
+import GatewayConfig
+import HTTPModel
+import IdentityModel
+import ProxyCore
+
+extension GatewayFilter {
+    /// Rewrites the head: credentials that were used up here go, the identity and the connection's facts come.
+    func forward(
+        _ exchange: Exchange, _ state: ExchangeState, _ route: CompiledRoute, _ snapshot: WorkerSnapshot
+    ) -> Verdict {
+        let bytes = exchange.headBytes
+        if route.accepts(.jwt), !route.forwardsCredential, let index = exchange.head.firstIndex(of: .authorization) {
+            exchange.head.fields[index].isDropped = true
+        }
+        // The identity service is who the cookie is for.
+        if route.target != .identity { cutSessionCookie(exchange, snapshot.shared, bytes) }
+        writeConnectionFacts(exchange, bytes)
+        if let block = state.credential?.identityBlock(route.headers) { exchange.upstreamFields.append(block) }
+        if state.clearsCookie { appendCookieClearing(exchange, snapshot.shared) }
+        switch route.target {
+        case .upstream(let index): return .forward(snapshot.pools[index])
+        case .identity: return .handle(snapshot.shared.identity)
+        }
+    }
+
+    /// Takes the session cookie, in each of its spellings, out of every `Cookie` line.
+    private func cutSessionCookie(_ exchange: Exchange, _ snapshot: GatewaySnapshot, _ bytes: Span<UInt8>) {
+        for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .cookie {
+            var isFirst = true
+            CookieFields.forEachKept(
+                of: exchange.head.fields[index].value.range, in: bytes, cutting: { snapshot.cookieNames.contains($0) },
+                keep: { range in
+                    if isFirst { exchange.upstreamFields.append("Cookie: " as StaticString) }
+                    isFirst = false
+                    exchange.upstreamFields.append(bytes, range)
+                })
+            exchange.head.fields[index].isDropped = true
+            if !isFirst { exchange.upstreamFields.append("\r\n" as StaticString) }
+        }
+    }
+
+    /// `X-Forwarded-*` and `Forwarded` from the socket, the request identifier, and the trace it belongs to.
+    private func writeConnectionFacts(_ exchange: Exchange, _ bytes: Span<UInt8>) {
+        exchange.upstreamFields.append("X-Forwarded-For: " as StaticString)
+        exchange.clientAddress.append(to: &exchange.upstreamFields)
+        exchange.upstreamFields.append(
+            exchange.isSecure
+                ? "\r\nX-Forwarded-Proto: https\r\n" as StaticString : "\r\nX-Forwarded-Proto: http\r\n" as StaticString)
+        if exchange.head.authority.count > 0 {
+            exchange.upstreamFields.append("X-Forwarded-Host: " as StaticString)
+            exchange.upstreamFields.append(bytes, exchange.head.authority.range)
+            exchange.upstreamFields.append("\r\n" as StaticString)
+        }
+        exchange.upstreamFields.append("X-Forwarded-Port: " as StaticString)
+        exchange.upstreamFields.append(decimal: UInt64(exchange.listener?.port ?? 0))
+        exchange.upstreamFields.append("\r\nForwarded: for=" as StaticString)
+        if exchange.clientAddress.isIPv4 {
+            exchange.clientAddress.append(to: &exchange.upstreamFields)
+        } else {
+            exchange.upstreamFields.append("\"[" as StaticString)
+            exchange.clientAddress.append(to: &exchange.upstreamFields)
+            exchange.upstreamFields.append("]\"" as StaticString)
+        }
+        exchange.upstreamFields.append(
+            exchange.isSecure ? ";proto=https\r\n" as StaticString : ";proto=http\r\n" as StaticString)
+        exchange.upstreamFields.append("X-Request-Id: " as StaticString)
+        appendRequestID(exchange, to: &exchange.upstreamFields)
+        exchange.upstreamFields.append("\r\n" as StaticString)
+        writeTrace(exchange, bytes)
+    }
+
+    /// A sound `traceparent` goes on with a new parent (W3C Trace Context); else a trace begins here.
+    private func writeTrace(_ exchange: Exchange, _ bytes: Span<UInt8>) {
+        var identifier: Range<Int>?
+        if let index = exchange.head.firstIndex(of: .traceparent) {
+            let value = exchange.head.fields[index].value.range
+            if GatewayFilter.isTraceparent(bytes.extracting(value)) {
+                identifier = value.lowerBound + 3..<value.lowerBound + 35
+            }
+            exchange.head.fields[index].isDropped = true
+        }
+        exchange.upstreamFields.append("traceparent: 00-" as StaticString)
+        if let identifier {
+            exchange.upstreamFields.append(bytes, identifier)
+        } else {
+            appendRequestID(exchange, to: &exchange.upstreamFields)
+        }
+        exchange.upstreamFields.append(UInt8(ascii: "-"))
+        GatewayFilter.appendHex(exchange.requestNumber.low | 1, to: &exchange.upstreamFields)
+        exchange.upstreamFields.append("-01\r\n" as StaticString)
+    }
+
+    func appendRequestID(_ exchange: Exchange, to buffer: inout ByteBuffer) {
+        GatewayFilter.appendHex(exchange.requestNumber.high, to: &buffer)
+        GatewayFilter.appendHex(exchange.requestNumber.low, to: &buffer)
+    }
+
+    static func appendHex(_ word: UInt64, to buffer: inout ByteBuffer) {
+        for shift in stride(from: UInt64(60), through: 0, by: -4) {
+            let digit = UInt8(word >> shift & 15)
+            buffer.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+        }
+    }
+
+    /// Version 00: two, 32, 16 and two lower-case hexadecimal digits with `-` between; neither identifier all zero.
+    static func isTraceparent(_ value: Span<UInt8>) -> Bool {
+        guard value.count == 55, value[0] == UInt8(ascii: "0"), value[1] == UInt8(ascii: "0") else { return false }
+        var traceIsZero = true
+        var parentIsZero = true
+        for index in 2..<55 {
+            if index == 2 || index == 35 || index == 52 {
+                guard value[index] == UInt8(ascii: "-") else { return false }
+                continue
+            }
+            switch value[index] {
+            case UInt8(ascii: "0"): continue
+            case UInt8(ascii: "1")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"):
+                if index < 35 { traceIsZero = false } else if index < 52 { parentIsZero = false }
+            default: return false
+            }
+        }
+        return !traceIsZero && !parentIsZero
+    }
+
+    // MARK: The answer's head
+
+    func responseArrived(_ exchange: Exchange, head: inout ResponseHead, bytes: Span<UInt8>) {
+        guard let snapshot = exchange.gatewayState.snapshot?.shared else { return }
+        for index in 0..<head.fields.count {
+            let field = head.fields[index]
+            switch field.known {
+            case .setCookie:
+                // An application must not set, or clear, the gateway's own cookie.
+                if let name = SetCookie.name(of: field.value.range, in: bytes),
+                    snapshot.cookieNames.contains(bytes.extracting(name))
+                {
+                    head.fields[index].isDropped = true
+                }
+            case .xRequestID: head.fields[index].isDropped = true
+            default: continue
+            }
+        }
+        appendRequestIDField(exchange)
+    }
+
+    func appendRequestIDField(_ exchange: Exchange) {
+        exchange.responseFields.append("X-Request-Id: " as StaticString)
+        appendRequestID(exchange, to: &exchange.responseFields)
+        exchange.responseFields.append("\r\n" as StaticString)
+    }
+
+    func appendCookieClearing(_ exchange: Exchange, _ snapshot: GatewaySnapshot) {
+        exchange.responseFields.append("Set-Cookie: " as StaticString)
+        exchange.responseFields.append(
+            snapshot.cookieNames.clearing(
+                isSecure: exchange.isSecure, domain: snapshot.configuration.authentication.session.domain))
+        exchange.responseFields.append("\r\n" as StaticString)
+    }
+}

@@ -1,0 +1,79 @@
+import EventLoop
+import HTTPModel
+import IdentityModel
+import ProxyCore
+import Telemetry
+
+extension GatewayFilter {
+    func ended(_ exchange: Exchange, _ report: ExchangeReport) {
+        let state = exchange.gatewayState
+        defer { state.snapshot = nil }
+        if let snapshot = state.snapshot {
+            let counters = snapshot.routeCounters[state.route?.index ?? snapshot.routeCounters.count - 1]
+            counters.responses[min(max(report.status / 100, 0), 5)].add()
+            counters.duration.record(nanoseconds: report.duration)
+        }
+        guard services.accessLog != nil else { return }
+        write(exchange, state, report)
+    }
+
+    private func write(_ exchange: Exchange, _ state: ExchangeState, _ report: ExchangeReport) {
+        if exchange.requestNumber.high == 0 { exchange.requestNumber = requestIDs.next() }
+        line.begin()
+        line.field("time", epochMilliseconds: currentEpochMilliseconds())
+        line.field("request_id", hexadecimal: exchange.requestNumber)
+        line.field("client_ip", address: exchange.clientAddress == .unspecified ? exchange.peer : exchange.clientAddress)
+        state.method.withBytes { line.field("method", $0) }
+        state.host.withBytes { line.field("host", $0) }
+        exchange.target.withBytes { line.field("path", $0.extracting(0..<min(state.pathCount, $0.count))) }
+        line.field("status", number: UInt64(report.status))
+        if let name = state.route?.name { line.field("route", name.span) }
+        line.field("decision", state.decision)
+        if let reason = state.reason { line.field("reason", reason) }
+        if let credential = state.credential {
+            line.field("auth_method", credential.kind.rawValue)
+            line.field("user", credential.claims.username)
+            line.field("issuer", credential.claims.subject.issuer)
+            line.field("subject", credential.claims.subject.identifier)
+        }
+        line.field("duration_ms", milliseconds: report.duration)
+        if let endpoint = report.endpoint, let upstream = report.upstream {
+            line.field("upstream", upstream.settings.name)
+            line.field("endpoint", endpoint)
+            line.field("upstream_ms", milliseconds: report.upstreamDuration)
+        }
+        line.field("request_bytes", number: report.requestBodyBytes)
+        line.field("response_bytes", number: report.responseBodyBytes)
+        if report.retries > 0 { line.field("retries", number: UInt64(report.retries)) }
+        if report.wasUpgraded { line.field("upgraded", number: 1) }
+        if let error = report.error {
+            line.field("error_side", error.side.rawValue)
+            line.field("error_step", error.step)
+        }
+        line.end()
+        logLines.append(contentsOf: line.buffer)
+        if logLines.count >= GatewayFilter.logChunkBytes {
+            flushLog()
+        } else if !isLogFlushScheduled {
+            isLogFlushScheduled = true
+            loop.atEndOfTurn { [unowned self] in flushLog() }
+        }
+    }
+
+    /// Hands the lines of this turn to the log's own thread.
+    func flushLog() {
+        isLogFlushScheduled = false
+        guard !logLines.isEmpty else { return }
+        let chunk = logLines.withBytes { bytes in
+            // The region holds as many bytes as it was asked for.
+            unsafe [UInt8](unsafeUninitializedCapacity: bytes.count) { region, count in
+                for index in bytes.indices { unsafe region[index] = bytes[index] }
+                count = bytes.count
+            }
+        }
+        logLines.removeAll()
+        services.accessLog?.submit(chunk)
+    }
+
+    static let logChunkBytes = 32_768
+}

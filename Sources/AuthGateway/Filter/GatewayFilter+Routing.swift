@@ -1,0 +1,135 @@
+import HTTPModel
+import ProxyCore
+
+extension GatewayFilter {
+    /// Notes the facts of the request that later stages and the log need; refuses what no route could make good.
+    func begin(_ exchange: Exchange, _ state: ExchangeState) -> LocalResponse? {
+        guard let snapshot = state.snapshot?.shared else { return LocalResponse(status: 503) }
+        let bytes = exchange.headBytes
+        state.method.append(bytes, exchange.head.methodRange.range)
+        nameHost(exchange, state, bytes)
+        identifyClient(exchange, snapshot, bytes)
+        state.isNavigation = isNavigation(exchange, bytes)
+        guard let listener = exchange.listener, snapshot.listeners.indices.contains(listener.filterIndex) else {
+            return refuse(exchange, state, status: 503, reason: "listener_gone")
+        }
+        let settings = snapshot.listeners[listener.filterIndex]
+        switch exchange.head.method {
+        case .connect: return refuse(exchange, state, status: 501, reason: "connect")
+        case .trace: return refuse(exchange, state, status: 405, reason: "trace")
+        default: break
+        }
+        guard exchange.head.form == .origin || exchange.head.form == .absolute else {
+            return refuse(exchange, state, status: 400, reason: "target_form")
+        }
+        if let error = RequestTarget.normalize(
+            path: bytes.extracting(exchange.head.path.range), policy: settings.targetPolicy, into: &normalized)
+        {
+            return refuse(exchange, state, status: error.status, reason: "target.\(error)")
+        }
+        normalized.appendBytes(to: &exchange.target)
+        state.pathCount = exchange.target.count
+        if exchange.head.query.count > 0 || hasQuestionMark(exchange, bytes) {
+            exchange.target.append(UInt8(ascii: "?"))
+            exchange.target.append(bytes, exchange.head.query.range)
+        }
+        if let refusal = removeManagedFields(exchange, state, settings.managedFields) { return refusal }
+        if let port = settings.redirectToHTTPSPort { return redirectToHTTPS(exchange, state, port: port) }
+        return nil
+    }
+
+    /// Finds route and rule.
+    func route(_ exchange: Exchange, _ state: ExchangeState) -> LocalResponse? {
+        guard let snapshot = state.snapshot?.shared else { return LocalResponse(status: 503) }
+        if let answer = ownPath(exchange, state) { return answer }
+        guard let index = matchedRoute(exchange, state, snapshot) else {
+            return refuse(exchange, state, status: 404, reason: "no_route")
+        }
+        let route = snapshot.routes[index]
+        state.route = route
+        if !normalized.encodedSpecials.isEmpty, !route.allowsEncodedBytes(of: exchange.target) {
+            return refuse(exchange, state, status: 400, reason: "target.encoded_byte")
+        }
+        let hasRequestMethod = exchange.head.firstIndex(of: .accessControlRequestMethod) != nil
+        state.isPreflight = state.method.withBytes {
+            CompiledRoute.isPreflight(method: $0, hasRequestMethodField: hasRequestMethod)
+        }
+        let isPreflight = state.isPreflight
+        switch state.method.withBytes({ route.match(method: $0, isPreflight: isPreflight) }) {
+        case .notAllowed: return methodNotAllowed(exchange, state, route)
+        case .noRules: state.rule = nil
+        case .rule(let rule): state.rule = rule
+        }
+        if normalized.hasAlternativeReadings, !allReadingsAgree(snapshot, route, state) {
+            return refuse(exchange, state, status: 400, reason: "target.ambiguous")
+        }
+        if let bodyBytesMax = route.bodyBytesMax { exchange.bodyBytesMax = UInt64(bodyBytesMax) }
+        exchange.allowsUpgrade = route.target != .identity
+        return nil
+    }
+
+    /// Two readings, two rules: the request is refused. The rule is the same where the route is: the method is one.
+    private func allReadingsAgree(_ snapshot: GatewaySnapshot, _ route: CompiledRoute, _ state: ExchangeState) -> Bool {
+        var agree = true
+        let error = normalized.alternativeReadings { reading in
+            agree = state.host.withBytes { snapshot.table.match(host: $0, path: reading) } == route.index
+            return agree
+        }
+        return agree && error == nil
+    }
+
+    private func matchedRoute(_ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot) -> Int? {
+        let pathCount = state.pathCount
+        return state.host.withBytes { host in
+            exchange.target.withBytes { target in
+                snapshot.table.match(host: host, path: target.extracting(0..<pathCount))
+            }
+        }
+    }
+
+    /// The authority's host, lower case, without port and trailing dot.
+    private func nameHost(_ exchange: Exchange, _ state: ExchangeState, _ bytes: Span<UInt8>) {
+        let authority = bytes.extracting(exchange.head.authority.range)
+        if hostName.read(authority) { hostName.appendBytes(to: &state.host) }
+    }
+
+    /// `/x?` and `/x` are different targets for an application; an empty query is kept as it came.
+    private func hasQuestionMark(_ exchange: Exchange, _ bytes: Span<UInt8>) -> Bool {
+        let end = Int(exchange.head.target.start) + Int(exchange.head.target.count)
+        return end > 0 && bytes[end - 1] == UInt8(ascii: "?")
+    }
+
+    private func removeManagedFields(
+        _ exchange: Exchange, _ state: ExchangeState, _ managed: ManagedFields
+    ) -> LocalResponse? {
+        let bytes = exchange.headBytes
+        for index in 0..<exchange.head.fields.count {
+            let field = exchange.head.fields[index]
+            switch managed.verdict(name: bytes.extracting(field.name.range), hasUnusualByte: field.hasUnusualName) {
+            case .keep: continue
+            case .drop: exchange.head.fields[index].isDropped = true
+            case .refuse: return refuse(exchange, state, status: 400, reason: "field_name")
+            }
+        }
+        return nil
+    }
+
+    /// The client's address: the socket's, or what a chain of trusted peers says.
+    private func identifyClient(_ exchange: Exchange, _ snapshot: GatewaySnapshot, _ bytes: Span<UInt8>) {
+        guard !snapshot.trustedProxies.isEmpty, snapshot.trustedProxies.contain(exchange.peer) else { return }
+        var chain: [String] = []
+        for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .xForwardedFor {
+            chain.append(text(bytes, exchange.head.fields[index].value))
+        }
+        exchange.clientAddress = snapshot.trustedProxies.client(in: chain, peer: exchange.peer)
+    }
+
+    func text(_ bytes: Span<UInt8>, _ range: ByteRange) -> String {
+        String(decoding: range.range.map { bytes[$0] }, as: UTF8.self)
+    }
+}
+
+extension ByteRange {
+    /// As indices of the head's bytes.
+    var range: Range<Int> { Int(start)..<Int(start) + Int(count) }
+}

@@ -1,0 +1,67 @@
+internal import Glibc
+public import Logging
+
+/// The program's own events, one JSON object for each line on standard error.
+public enum EventLog {
+    /// A logger whose lowest level is `level` (debug, info, notice, warning, error).
+    public static func logger(label: String, level: String) -> Logger {
+        var logger = Logger(label: label) { _ in JSONLogHandler() }
+        logger.logLevel = Logger.Level(rawValue: level) ?? .info
+        return logger
+    }
+}
+
+/// Writes an event as JSON: time, level, event, then its fields in the order of their names.
+struct JSONLogHandler: LogHandler {
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.info
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var line = "{\"time\":\"\(JSONLogHandler.timestamp())\",\"level\":\"\(event.level)\""
+        line += ",\"event\":\(JSONLogHandler.quoted("\(event.message)"))"
+        let fields = metadata.merging(event.metadata ?? [:]) { $1 }
+        for (name, value) in fields.sorted(by: { $0.key < $1.key }) {
+            line += ",\(JSONLogHandler.quoted(name)):\(JSONLogHandler.quoted("\(value)"))"
+        }
+        line += "}\n"
+        line.withUTF8 { utf8 in
+            // Within the string's bytes, which live for the call. What standard error does not take is lost.
+            _ = unsafe write(STDERR_FILENO, utf8.baseAddress, utf8.count)
+        }
+    }
+
+    /// RFC 3339, UTC, whole seconds.
+    private static func timestamp() -> String {
+        var now = time(nil)
+        var parts = unsafe tm()
+        _ = unsafe gmtime_r(&now, &parts)
+        func two(_ number: CInt) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        let date = unsafe "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+        return unsafe "\(date)T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
+    }
+
+    /// A JSON string (RFC 8259 section 7); controls are escaped.
+    static func quoted(_ text: String) -> String {
+        var quoted = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": quoted += "\\\""
+            case "\\": quoted += "\\\\"
+            case "\n": quoted += "\\n"
+            default:
+                if scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) {
+                    let digits = String(scalar.value, radix: 16)
+                    quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+                } else {
+                    quoted.unicodeScalars.append(scalar)
+                }
+            }
+        }
+        return quoted + "\""
+    }
+}
