@@ -1,5 +1,6 @@
 /// What epoll said of a descriptor.
 public struct Readiness: OptionSet, Sendable {
+    /// The bits.
     public let rawValue: UInt32
 
     /// Takes epoll's own bits.

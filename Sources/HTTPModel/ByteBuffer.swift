@@ -209,7 +209,9 @@ internal import Glibc
 
     /// Takes a buffer back; one that grew is freed.
     public func give(_ buffer: consuming ByteBuffer) {
-        guard unsafe spare.count < spareMax, let region = unsafe buffer.surrender(capacity: bufferCapacity) else { return }
+        guard unsafe spare.count < spareMax, let region = unsafe buffer.surrender(capacity: bufferCapacity) else {
+            return
+        }
         unsafe spare.append(region)
     }
 }

@@ -9,8 +9,10 @@ public struct Role: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.name = name
     }
 
+    /// For people.
     public var description: String { name }
 
+    /// By order.
     public static func < (left: Role, right: Role) -> Bool { left.name < right.name }
 
     static func isNameByte(_ byte: UInt8) -> Bool {

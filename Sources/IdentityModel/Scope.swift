@@ -13,8 +13,10 @@ public struct Scope: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.name = name
     }
 
+    /// For people.
     public var description: String { name }
 
+    /// By order.
     public static func < (left: Scope, right: Scope) -> Bool { left.name < right.name }
 
     /// Reads a space-separated list (RFC 6749 section 3.3); `nil` when one of its members is no scope token.

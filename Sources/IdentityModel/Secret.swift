@@ -10,8 +10,11 @@ public struct Secret<Value: Sendable>: Sendable, CustomStringConvertible, Custom
     /// The value itself. Do not log, format or compare it with `==`.
     public func reveal() -> Value { value }
 
+    /// For people.
     public var description: String { "<secret>" }
+    /// For people.
     public var debugDescription: String { "<secret>" }
+    /// Shows no parts.
     public var customMirror: Mirror { Mirror(self, children: []) }
 }
 

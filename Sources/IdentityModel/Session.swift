@@ -25,11 +25,13 @@ public struct SessionKey: Hashable, Sendable {
         }
     }
 
+    /// Compares all parts.
     public static func == (left: SessionKey, right: SessionKey) -> Bool {
         left.words.0 == right.words.0 && left.words.1 == right.words.1 && left.words.2 == right.words.2
             && left.words.3 == right.words.3
     }
 
+    /// Feeds a part that is as good as random.
     public func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
 }
 

@@ -30,8 +30,9 @@ public final class HTTPFetcher: Sendable {
                 if !job.isFinished { pool.run(job) }
             }
         } onCancel: {
-            job.finish(.failure(.cancelled))
+            // In this order, so that the place is free when the caller goes on.
             pool.forget(job)
+            job.finish(.failure(.cancelled))
         }
         return try outcome.get()
     }

@@ -1,5 +1,5 @@
-public import HTTPModel
 internal import EventLoop
+public import HTTPModel
 internal import HTTPTypes
 internal import Synchronization
 
@@ -79,7 +79,8 @@ public final class HandlerUpstream: Sendable {
             return String(decoding: (start..<start + Int(range.count)).map { bytes[$0] }, as: UTF8.self)
         }
         guard let method = HTTPRequest.Method(text(exchange.head.methodRange)) else { return nil }
-        let target = exchange.target.isEmpty
+        let target =
+            exchange.target.isEmpty
             ? text(exchange.head.target)
             : exchange.target.withBytes { span in String(decoding: (0..<span.count).map { span[$0] }, as: UTF8.self) }
         var head = HTTPRequest(

@@ -5,6 +5,7 @@ public import HTTPModel
 public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     /// The first and the last eight bytes, big-endian.
     public let high: UInt64
+    /// The last eight bytes, big-endian.
     public let low: UInt64
 
     /// From the two halves.
@@ -77,6 +78,7 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// For people.
     public var description: String {
         var buffer = ByteBuffer(capacity: 64)
         append(to: &buffer)

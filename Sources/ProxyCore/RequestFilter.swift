@@ -59,6 +59,7 @@ public struct ExchangeReport {
     public var status: Int
     /// Body bytes in each direction, without framing.
     public var requestBodyBytes: UInt64
+    /// Body bytes sent downstream, without framing.
     public var responseBodyBytes: UInt64
     /// From the complete head to the last byte handed to the socket.
     public var duration: UInt64
@@ -66,6 +67,7 @@ public struct ExchangeReport {
     public var upstreamDuration: UInt64
     /// The pool and endpoint that served it; `nil` for answers made here.
     public var upstream: UpstreamPool?
+    /// The endpoint's name, as in the configuration.
     public var endpoint: String?
     /// What went wrong, if anything did.
     public var error: ExchangeError?

@@ -10,6 +10,7 @@ public struct ListenerSettings: Sendable {
     public var port: UInt16
     /// Connections for each worker.
     public var connectionsMax: Int
+    /// From accept to the end of the TLS handshake.
     public var handshakeTimeout: UInt64
     /// From the first byte of a head, or the handshake's end, to its last byte.
     public var headTimeout: UInt64
@@ -17,8 +18,11 @@ public struct ListenerSettings: Sendable {
     public var bodyTimeout: UInt64
     /// The longest wait for a next request.
     public var idleTimeout: UInt64
+    /// The longest silence of an upgraded connection, both ways.
     public var tunnelIdleTimeout: UInt64
+    /// Bounds of heads.
     public var headLimits: HeadLimits
+    /// Total bytes of chunk extensions in one message.
     public var chunkExtensionBytesMax: Int
     /// For the filter: its own settings of this listener.
     public var filterIndex: Int
@@ -46,7 +50,9 @@ public struct ListenerSettings: Sendable {
 
 /// One named pool of endpoints. Lengths of time are in nanoseconds.
 public struct UpstreamSettings: Sendable, Equatable {
+    /// The name in the configuration.
     public var name: String
+    /// The longest time to connect.
     public var connectTimeout: UInt64
     /// From the last byte of a request that was sent to the first byte of its answer.
     public var firstByteTimeout: UInt64
@@ -56,6 +62,7 @@ public struct UpstreamSettings: Sendable, Equatable {
     public var keepAliveTimeout: UInt64
     /// Idle connections kept by each worker.
     public var keepAliveConnectionsMax: Int
+    /// Bounds of heads.
     public var headLimits: HeadLimits
 
     /// Memberwise.

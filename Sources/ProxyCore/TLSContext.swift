@@ -89,7 +89,7 @@ public final class TicketKeys: Sendable {
                 }
             }
         } catch {
-            for unsafe context in unsafe contexts { unsafe SSL_CTX_free(context) }
+            while let context = unsafe contexts.popLast() { unsafe SSL_CTX_free(context) }
             throw error
         }
         unsafe self.contexts = contexts
@@ -100,7 +100,7 @@ public final class TicketKeys: Sendable {
         unsafe copenssl_set_servername_callback(contexts[0], serverNameRequested, argument)
     }
 
-    deinit { for unsafe context in unsafe contexts { unsafe SSL_CTX_free(context) } }
+    deinit { unsafe contexts.forEach { unsafe SSL_CTX_free($0) } }
 
     func makeSession() -> OpaquePointer? { unsafe SSL_new(contexts[0]) }
 

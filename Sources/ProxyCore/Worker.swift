@@ -32,7 +32,8 @@ public final class Worker {
     private var date: [UInt8] = []
 
     /// Makes a worker; `makeFilter` gets its loop. Call on any thread, before the loop runs.
-    public init(index: Int, counters: WorkerCounters, makeFilter: (EventLoop) -> any RequestFilter) throws(SystemError) {
+    public init(index: Int, counters: WorkerCounters, makeFilter: (EventLoop) -> any RequestFilter) throws(SystemError)
+    {
         self.index = index
         self.counters = counters
         loop = try EventLoop()
@@ -110,13 +111,21 @@ public final class Worker {
 
 /// What one worker counts.
 public struct WorkerCounters: Sendable {
+    /// Connections accepted.
     public let connectionsAccepted: Counter
+    /// Connections closed because a cap was reached.
     public let connectionsRefused: Counter
+    /// Downstream connections open now.
     public let connectionsOpen: Gauge
+    /// TLS handshakes that failed.
     public let handshakeFailures: Counter
+    /// TLS handshakes that resumed a session.
     public let handshakesResumed: Counter
+    /// Connections opened to upstreams.
     public let upstreamConnects: Counter
+    /// Connects to upstreams that failed.
     public let upstreamConnectFailures: Counter
+    /// Idle connections kept for reuse.
     public let upstreamConnectionsIdle: Gauge
 
     /// Registers the instruments of one worker.

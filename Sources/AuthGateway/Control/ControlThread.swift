@@ -71,7 +71,8 @@ final class ControlThread: @unchecked Sendable {
         adminSocket = try AdminSocket(snapshot.configuration.admin.address)
         reloadSuccess = metrics.gauge("config_last_reload_success", help: "Whether the last reload was taken: 1 or 0.")
         reloadTime = metrics.gauge(
-            "config_last_reload_success_timestamp", help: "When the configuration in use was taken, seconds since the epoch.")
+            "config_last_reload_success_timestamp",
+            help: "When the configuration in use was taken, seconds since the epoch.")
         reloads = metrics.counter("config_reloads_total", help: "Reloads that were taken.")
         reloadFailures = metrics.counter("config_reload_failures_total", help: "Reloads that were refused.")
         registerProcessMetrics(metrics)
@@ -263,7 +264,8 @@ final class ControlThread: @unchecked Sendable {
 
     private func registerProcessMetrics(_ metrics: MetricRegistry) {
         metrics.gauge(
-            "build_info", help: "The version in the label; always 1.", labels: [("version", options.version)]).set(1)
+            "build_info", help: "The version in the label; always 1.", labels: [("version", options.version)]
+        ).set(1)
         metrics.computedGauge("process_resident_memory_bytes", help: "Resident memory.") { residentMemoryBytes() }
         let log = accessLog
         metrics.computedGauge("access_log_lines_dropped", help: "Access log lines lost since the start.") {

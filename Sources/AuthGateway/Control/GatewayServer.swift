@@ -109,7 +109,8 @@ public enum GatewayServer {
         do throws(StartError) {
             _ = try tlsContexts(configuration, TicketKeys())
         } catch {
-            let location = configuration.listeners.first?.location ?? SourceLocation(path: "listeners", line: 1, column: 1)
+            let location =
+                configuration.listeners.first?.location ?? SourceLocation(path: "listeners", line: 1, column: 1)
             problems.append(
                 ConfigurationProblem(
                     severity: .error, file: file, location: location, message: error.description,

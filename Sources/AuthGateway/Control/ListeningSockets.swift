@@ -56,7 +56,8 @@ struct ListeningSockets {
         case .unix(let path): wanted = NetworkAddress(unixPath: path)
         }
         guard var bound = wanted else {
-            throw StartError("listeners: '\(name)' is no address of this machine; write 0.0.0.0, [::] or one of its own")
+            throw StartError(
+                "listeners: '\(name)' is no address of this machine; write 0.0.0.0, [::] or one of its own")
         }
         var boxes: [Box] = []
         for _ in 0..<workers {

@@ -296,7 +296,8 @@ struct SnapshotError: Error, CustomStringConvertible {
 extension ConfigurationProblem {
     init(_ problem: RouteProblem, file: String) {
         self.init(
-            severity: problem.severity == .error ? .error : .warning, file: file, location: problem.location, message: problem.message,
+            severity: problem.severity == .error ? .error : .warning, file: file, location: problem.location,
+            message: problem.message,
             cure: problem.cure)
     }
 }

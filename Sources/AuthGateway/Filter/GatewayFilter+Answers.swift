@@ -45,7 +45,8 @@ extension GatewayFilter {
             switch challenge {
             case .credentialAbsent: state.reason = "credential.absent"
             case .credentialInvalid(let fault):
-                state.reason = state.refusal?.tokenError.map { "token.\($0.rawValue)" } ?? "credential.\(fault.rawValue)"
+                state.reason =
+                    state.refusal?.tokenError.map { "token.\($0.rawValue)" } ?? "credential.\(fault.rawValue)"
             }
         case .deny(let scopes, let roles):
             counters.denied.add()
@@ -135,7 +136,9 @@ extension GatewayFilter {
             guard target.starts(with: "/.gateway") else { return nil }
             return String(decoding: (0..<pathCount).map { target[$0] }, as: UTF8.self)
         }
-        guard let text = path, text == "/.gateway" || text.hasPrefix("/.gateway/"), let snapshot = state.snapshot?.shared else {
+        guard let text = path, text == "/.gateway" || text.hasPrefix("/.gateway/"),
+            let snapshot = state.snapshot?.shared
+        else {
             return nil
         }
         let login = snapshot.configuration.authentication.session.loginURL
@@ -185,7 +188,8 @@ extension GatewayFilter {
         }
         guard exchange.head.method == .get || exchange.head.firstIndex(of: .secFetchMode) != nil else { return false }
         if exchange.head.firstIndex(of: .secFetchMode) == nil {
-            guard let accept = exchange.head.firstIndex(of: .accept), exchange.head.fields[accept].value.count >= 9 else {
+            guard let accept = exchange.head.firstIndex(of: .accept), exchange.head.fields[accept].value.count >= 9
+            else {
                 return false
             }
         }

@@ -45,7 +45,8 @@ extension GatewayFilter {
         exchange.clientAddress.append(to: &exchange.upstreamFields)
         exchange.upstreamFields.append(
             exchange.isSecure
-                ? "\r\nX-Forwarded-Proto: https\r\n" as StaticString : "\r\nX-Forwarded-Proto: http\r\n" as StaticString)
+                ? "\r\nX-Forwarded-Proto: https\r\n" as StaticString : "\r\nX-Forwarded-Proto: http\r\n" as StaticString
+        )
         if exchange.head.authority.count > 0 {
             exchange.upstreamFields.append("X-Forwarded-Host: " as StaticString)
             exchange.upstreamFields.append(bytes, exchange.head.authority.range)

@@ -55,7 +55,8 @@ extension GatewayFilter {
         guard let redis = snapshot.redis else { return storeFailed(limit, exchange, state) }
         let generation = exchange.generation
         do throws(RedisError) {
-            try redis.take(limit.rule, key: key(limit.sharedKeyspace, limit, exchange, state)) { [unowned self] answer in
+            try redis.take(limit.rule, key: key(limit.sharedKeyspace, limit, exchange, state)) {
+                [unowned self] answer in
                 guard exchange.generation == generation else { return }
                 let refusal: LocalResponse?
                 switch answer {

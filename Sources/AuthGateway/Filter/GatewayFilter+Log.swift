@@ -22,7 +22,8 @@ extension GatewayFilter {
         line.begin()
         line.field("time", epochMilliseconds: currentEpochMilliseconds())
         line.field("request_id", hexadecimal: exchange.requestNumber)
-        line.field("client_ip", address: exchange.clientAddress == .unspecified ? exchange.peer : exchange.clientAddress)
+        line.field(
+            "client_ip", address: exchange.clientAddress == .unspecified ? exchange.peer : exchange.clientAddress)
         state.method.withBytes { line.field("method", $0) }
         state.host.withBytes { line.field("host", $0) }
         exchange.target.withBytes { line.field("path", $0.extracting(0..<min(state.pathCount, $0.count))) }
