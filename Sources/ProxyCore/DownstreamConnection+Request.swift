@@ -95,12 +95,13 @@ extension DownstreamConnection {
             exchange.head.markHopByHop(in: bytes)
         }
         var outgoing = exchange.outgoing.take()
+        outgoing.removeAll()
         HeadWriter.writeRequest(exchange, into: &outgoing)
         consumeHead()
         state = .exchanging
-        let isLawful = takeBody(exchange, asChunks: exchange.head.framing == .chunked, into: &outgoing)
+        // A body that fails ends the exchange, which may serve another by then: nothing may be left in it.
+        guard takeBody(exchange, asChunks: exchange.head.framing == .chunked, into: &outgoing) else { return }
         exchange.outgoing = outgoing
-        guard isLawful else { return }
         exchange.isReplayable = exchange.head.method.isIdempotent && requestBody.isFinished
         requestBody.isFinished ? clearDeadline() : setDeadline(listener.settings.bodyTimeout)
         pool.assign(exchange, fresh: false)
@@ -222,9 +223,8 @@ extension DownstreamConnection {
             guard readBody() else { return false }
         }
         var body = exchange.outgoing.take()
-        let isLawful = takeBody(exchange, asChunks: false, into: &body)
+        guard takeBody(exchange, asChunks: false, into: &body) else { return false }
         exchange.outgoing = body
-        guard isLawful else { return false }
         if requestBody.isFinished { exchange.handler?.bodyIsComplete(exchange) }
         return !requestBody.isFinished
     }

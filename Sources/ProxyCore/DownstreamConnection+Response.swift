@@ -47,6 +47,9 @@ extension DownstreamConnection {
         finishHead(exchange, into: &build)
     }
 
+    /// The head that was written will not be sent: another answer may still be.
+    func forgetHead() { responseFraming = nil }
+
     private func finishHead(_ exchange: Exchange, into build: inout ByteBuffer) {
         if !keepsAlive {
             build.append("Connection: close\r\n" as StaticString)

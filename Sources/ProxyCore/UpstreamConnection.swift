@@ -247,6 +247,8 @@ final class UpstreamConnection: EventHandler {
         state = .readingBody
         guard moveBody(exchange, &buffer, into: &build) else {
             worker.largeBuffers.give(build)
+            // Nothing of it has been sent yet.
+            downstream.forgetHead()
             failExchange("response.body", status: 502)
             return
         }
@@ -340,7 +342,7 @@ final class UpstreamConnection: EventHandler {
         guard let exchange = detach() else { return }
         let downstream = exchange.downstream
         let mayServeAgain =
-            head.keepsAlive && !leftover && !sendFailed && !sawEnd && !transport.hasOutput
+            head.keepsAlive && !leftover && !sendFailed && !sawEnd && !endWaits && !transport.hasOutput
             && downstream?.requestIsComplete == true
         hasServed = true
         if mayServeAgain {

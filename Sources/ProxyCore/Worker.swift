@@ -63,7 +63,8 @@ public final class Worker {
         listeners.removeAll { !names.contains($0.settings.name) }
     }
 
-    /// Accepts what waits, then stops; lets exchanges finish; calls `whenDrained` when no connection is left.
+    /// Accepts what waits, then stops, so that the sockets may be closed when this returns; lets exchanges finish; calls
+    /// `whenDrained` when no connection is left.
     public func drain(whenDrained: @escaping () -> Void) {
         for listener in listeners { listener.stop() }
         listeners = []

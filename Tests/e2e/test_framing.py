@@ -23,11 +23,9 @@ BAD_HEADS = {
     "an empty length": POST + b"Content-Length: \r\n" + END,
     "a length with a space inside": POST + b"Content-Length: 1 0\r\n" + END + b"helloworld",
     "a length beyond 64 bits": POST + b"Content-Length: 18446744073709551621\r\n" + END + b"hello",
-    "a transfer coding we do not know": POST + b"Transfer-Encoding: gzip\r\n" + END + BODY,
     "chunked twice": POST + b"Transfer-Encoding: chunked, chunked\r\n" + END + BODY,
     "chunked in two fields": POST + CHUNKED + CHUNKED + END + BODY,
     "chunked not last": POST + b"Transfer-Encoding: chunked, gzip\r\n" + END + BODY,
-    "a coding that ends like chunked": POST + b"Transfer-Encoding: xchunked\r\n" + END + BODY,
     "a coding in quotes": POST + b'Transfer-Encoding: "chunked"\r\n' + END + BODY,
     "a coding after a vertical tab": POST + b"Transfer-Encoding: \x0bchunked\r\n" + END + BODY,
     "an empty coding": POST + b"Transfer-Encoding: \r\n" + END + BODY,
@@ -76,6 +74,8 @@ BAD_HEADS = {
 
 #: Refused too, with a status that says more than 400.
 REFUSED_OTHERWISE = {
+    "a transfer coding we do not know": (POST + b"Transfer-Encoding: gzip\r\n" + END + BODY, {501}),
+    "a coding that ends like chunked": (POST + b"Transfer-Encoding: xchunked\r\n" + END + BODY, {400, 501}),
     "HTTP/2.0 by name": (b"GET /public/x HTTP/2.0\r\n" + HOST + END, {400, 505}),
     "a preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}),
     "CONNECT": (b"CONNECT raw.demo.localhost:80 HTTP/1.1\r\n" + HOST + END, {400, 404, 405, 501}),
@@ -164,13 +164,23 @@ def test_pipelined_requests_are_answered_in_order(gateway: Gateway, upstream: Fa
     assert closed
 
 
-def test_expect_100_continue_is_answered_before_the_body(gateway: Gateway, raw_upstream: FakeUpstream):
-    with gateway.connect() as peer:
+def test_expect_goes_upstream_and_its_100_comes_back_before_the_body(start_gateway, upstream: FakeUpstream):
+    bodies = []
+
+    def invite(connection):
+        assert b"Expect: 100-continue" in connection.read_head()
+        connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        bodies.append(connection.read_some())
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    upstream.script = invite
+    own = start_gateway({"raw": upstream.port})
+    with own.connect() as peer:
         peer.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n" + END)
-        assert peer.recv(4096).startswith(b"HTTP/1.1 100 ")
+        assert peer.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
         peer.sendall(b"hello")
         assert read_response(peer).status == 200
-    assert raw_upstream.wait_for_requests(1)[0].body == b"hello"
+    assert bodies == [b"hello"]
 
 
 def test_a_refused_request_is_not_invited_to_send_its_body(gateway: Gateway):

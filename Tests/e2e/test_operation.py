@@ -12,7 +12,7 @@ import psutil
 import pytest
 import requests
 import yaml
-from support.gateway import Gateway, binary
+from support.gateway import Gateway, WithoutAliases, binary
 from support.processes import accepts, wait_until
 from support.upstream import OK, FakeUpstream
 from support.wire import read_response, responses
@@ -210,7 +210,7 @@ def test_print_shows_where_values_come_from_and_no_secret(gateway: Gateway, tmp_
     configuration["authentication"]["jwt"] = [
         {"issuer": "https://a.example", "audience": "a", "keys": {"secret": secret}, "prefix": "a:"}
     ]
-    file.write_text(yaml.safe_dump(configuration))
+    file.write_text(yaml.dump(configuration, Dumper=WithoutAliases))
     printed = gateway.command("print", "--config", file).stdout
     assert "https://a.example" in printed
     assert secret not in printed

@@ -19,7 +19,7 @@ final class ControlThread: @unchecked Sendable {
     private let options: RunOptions
     private let builder: SnapshotBuilder
     private var snapshot: GatewaySnapshot
-    private var sockets: ListeningSockets
+    private let sockets: ListeningSockets
     private let workers: [WorkerHost]
     private let accessLog: AccessLog?
     private let logger: Logger
@@ -119,9 +119,11 @@ final class ControlThread: @unchecked Sendable {
         readiness.set(false)
         logger.notice("gateway.draining")
         after(snapshot.configuration.drainDelay) { [unowned self] in
+            let listening = WorkerCount(workers.count)
             for worker in workers {
                 worker.mailbox.post { [mailbox] _ in
                     worker.drain { mailbox.post { [unowned self] _ in workerDrained() } }
+                    mailbox.post { [unowned self] _ in if listening.countDown() { sockets.closeAll() } }
                 }
             }
             after(snapshot.configuration.stopTimeout) { [unowned self] in finish(timedOut: true) }

@@ -59,7 +59,7 @@ public enum GatewayServer {
         let workerCount = configuration.workers ?? max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
         // With the privileges of the start: keys and low ports.
         let contexts = try tlsContexts(configuration, tickets)
-        var sockets = ListeningSockets()
+        let sockets = ListeningSockets()
         try sockets.open(configuration, workers: workerCount)
         try GatewayProcess.becomeUser(configuration.user)
         let resources = try openResources(configuration, options, tickets, metrics, logger)

@@ -4,7 +4,7 @@ import ProxyCore
 
 /// The sockets that the process listens on: for each address one for every worker, opened once and kept while the
 /// address stays in the configuration. Belongs to the control thread.
-struct ListeningSockets {
+final class ListeningSockets {
     private final class Box {
         let socket: ListeningSocket
         init(_ socket: consuming ListeningSocket) { self.socket = socket }
@@ -20,7 +20,7 @@ struct ListeningSockets {
 
     /// Opens what is not open yet; returns the names of the new addresses. On an error nothing has changed.
     @discardableResult
-    mutating func open(_ configuration: GatewayConfiguration, workers: Int) throws(StartError) -> [String] {
+    func open(_ configuration: GatewayConfiguration, workers: Int) throws(StartError) -> [String] {
         var added: [Group] = []
         for listener in configuration.listeners {
             let name = listener.address.text
@@ -32,12 +32,15 @@ struct ListeningSockets {
     }
 
     /// Closes the addresses that the configuration does not name any more; returns their names.
-    mutating func close(besides configuration: GatewayConfiguration) -> [String] {
+    func close(besides configuration: GatewayConfiguration) -> [String] {
         let wanted = Set(configuration.listeners.map(\.address.text))
         let gone = groups.filter { !wanted.contains($0.name) }.map(\.name)
         groups.removeAll { !wanted.contains($0.name) }
         return gone
     }
+
+    /// Closes every address, once no worker accepts any more.
+    func closeAll() { groups = [] }
 
     /// Name and descriptor of each address for one worker.
     func numbers(worker: Int, names: [String]? = nil) -> [(name: String, number: CInt)] {

@@ -45,12 +45,22 @@ struct TrustedProxies: Sendable {
         var text = entry.drop { $0 == " " || $0 == "\t" }
         while text.last == " " || text.last == "\t" { text = text.dropLast() }
         if text.first == "[", let end = text.firstIndex(of: "]") {
+            let port = text[text.index(after: end)...]
+            guard port.isEmpty || isPort(port) else { return "" }
             return String(text[text.index(after: text.startIndex)..<end])
         }
         if text.count(where: { $0 == ":" }) == 1, let colon = text.firstIndex(of: ":") {
+            guard isPort(text[colon...]) else { return "" }
             return String(text[..<colon])
         }
         return String(text)
+    }
+
+    /// `:` and one to five digits.
+    private static func isPort(_ text: Substring) -> Bool {
+        let digits = text.dropFirst()
+        return text.first == ":" && (1...5).contains(digits.utf8.count)
+            && digits.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     }
 
     private static let entriesMax = 32

@@ -15,7 +15,11 @@ extension GatewayFilter {
         }
         let settings = snapshot.listeners[listener.filterIndex]
         switch exchange.head.method {
-        case .connect: return refuse(exchange, state, status: 501, reason: "connect")
+        case .connect:
+            var response = refuse(exchange, state, status: 501, reason: "connect")
+            // What follows would be the tunnel's bytes, no request.
+            response.closes = true
+            return response
         case .trace: return refuse(exchange, state, status: 405, reason: "trace")
         default: break
         }

@@ -101,12 +101,19 @@ struct AccessLogLine: ~Copyable {
                 index += 1
                 continue
             }
-            let sequence = byte >= 0x80 ? utf8Length(value, at: index) : 0
+            let sequence = byte >= 0x80 && !isLineEnd(value, at: index) ? utf8Length(value, at: index) : 0
             if sequence > 0 {
                 index += sequence
                 continue
             }
             buffer.append(value, plainFrom..<index)
+            if let scalar = escapedSequence(value, at: index) {
+                buffer.append("\\u" as StaticString)
+                buffer.append(scalar)
+                index += scalar == "2028" || scalar == "2029" ? 3 : 2
+                plainFrom = index
+                continue
+            }
             if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
                 buffer.append(UInt8(ascii: "\\"))
                 buffer.append(byte)
@@ -119,6 +126,20 @@ struct AccessLogLine: ~Copyable {
             plainFrom = index
         }
         buffer.append(value, plainFrom..<value.count)
+    }
+
+    /// The four digits of a C1 control (U+0080 to U+009F) or of one of Unicode's line ends, which some readers of logs
+    /// take for the end of a line.
+    private static func escapedSequence(_ value: Span<UInt8>, at index: Int) -> String? {
+        if value[index] == 0xC2, index + 1 < value.count, (0x80...0x9F).contains(value[index + 1]) {
+            return "00" + String(value[index + 1], radix: 16)
+        }
+        return isLineEnd(value, at: index) ? (value[index + 2] == 0xA8 ? "2028" : "2029") : nil
+    }
+
+    private static func isLineEnd(_ value: Span<UInt8>, at index: Int) -> Bool {
+        index + 2 < value.count && value[index] == 0xE2 && value[index + 1] == 0x80
+            && (value[index + 2] == 0xA8 || value[index + 2] == 0xA9)
     }
 
     /// The length of a well-formed multi-byte sequence (RFC 3629 section 4) that is no C1 control, or zero.

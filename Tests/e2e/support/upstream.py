@@ -59,6 +59,8 @@ class UpstreamConnection:
     def reset(self) -> None:
         """Ends the connection with RST."""
         self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # A thread that waits in recv would keep the connection open behind a mere close.
+        self.peer.shutdown(socket.SHUT_RD)
         self.peer.close()
 
 
