@@ -174,6 +174,20 @@ internal import Glibc
         end += digits
     }
 
+    /// Appends a number as 16 lower-case hexadecimal digits.
+    public mutating func append(hexDigits number: UInt64) {
+        reserve(16)
+        var rest = number
+        for position in stride(from: 15, through: 0, by: -1) {
+            let digit = UInt8(truncatingIfNeeded: rest & 15)
+            // Within the 16 reserved bytes.
+            unsafe base?.storeBytes(
+                of: digit &+ (digit < 10 ? 0x30 : 0x57), toByteOffset: end + position, as: UInt8.self)
+            rest >>= 4
+        }
+        end += 16
+    }
+
     /// Appends a number in lower-case hexadecimal, without leading zeros.
     public mutating func append(hex number: UInt64) {
         var shift = number == 0 ? 0 : (63 - number.leadingZeroBitCount) & ~3
@@ -200,6 +214,9 @@ internal import Glibc
     }
 
     deinit { while let region = unsafe spare.popLast() { unsafe free(region) } }
+
+    /// Whether a buffer has the size of this pool's.
+    public func fits(_ buffer: borrowing ByteBuffer) -> Bool { buffer.regionByteCount == bufferCapacity }
 
     /// An empty buffer of the pool's capacity.
     public func take() -> ByteBuffer {
@@ -231,6 +248,8 @@ extension ByteBuffer {
         end = 0
         return unsafe region
     }
+
+    fileprivate var regionByteCount: Int { capacity }
 
     /// Whether the buffer owns memory at all.
     public var hasMemory: Bool { capacity > 0 }

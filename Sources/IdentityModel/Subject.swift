@@ -10,6 +10,19 @@ public struct Subject: Hashable, Sendable {
         self.issuer = issuer
         self.identifier = identifier
     }
+
+    /// Byte for byte: Swift's own equality of strings takes canonically equivalent spellings for one, and so would
+    /// make one subject of two.
+    public static func == (left: Subject, right: Subject) -> Bool {
+        left.issuer.utf8.elementsEqual(right.issuer.utf8)
+            && left.identifier.utf8.elementsEqual(right.identifier.utf8)
+    }
+
+    /// Of the bytes.
+    public func hash(into hasher: inout Hasher) {
+        for byte in identifier.utf8 { hasher.combine(byte) }
+        hasher.combine(issuer.utf8.count)
+    }
 }
 
 /// What a verified credential says of its subject; the decision is made from this and nothing else.

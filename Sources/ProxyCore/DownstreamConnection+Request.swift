@@ -9,13 +9,13 @@ extension DownstreamConnection {
         guard !transport.hasOutput else { return false }
         if !input.isEmpty, let isComplete = parseHead() { return isComplete }
         guard canRead else {
-            if input.isEmpty, exchange == nil { input.release() }
+            if input.isEmpty, exchange == nil { worker.recycle(input.take()) }
             return false
         }
         var buffer = input.hasMemory ? input.take() : worker.smallBuffers.take()
         let result = transport.read(into: &buffer, minimumRoom: 4096)
-        if transport.isDrained { canRead = false }
-        if buffer.isEmpty { worker.smallBuffers.give(buffer) } else { input = buffer }
+        if transport.isDrained, !endWaits { canRead = false }
+        if buffer.isEmpty { worker.recycle(buffer) } else { input = buffer }
         switch result {
         case .bytes:
             if exchange == nil { setDeadline(listener.settings.headTimeout) }
@@ -131,7 +131,7 @@ extension DownstreamConnection {
     /// Reads more of the body and passes it on; `false` when there is nothing to do now.
     func moveRequestBody() -> Bool {
         guard let exchange, !requestBody.isFinished else {
-            if input.isEmpty { input.release() }
+            if input.isEmpty { worker.recycle(input.take()) }
             return false
         }
         if exchange.pool == nil { return collectBody(exchange) }
@@ -151,8 +151,8 @@ extension DownstreamConnection {
         guard canRead else { return false }
         var buffer = worker.largeBuffers.take()
         let result = transport.read(into: &buffer, minimumRoom: 4096, maximum: min(requestBody.readableMax, 65_536))
-        if transport.isDrained { canRead = false }
-        if buffer.isEmpty { worker.largeBuffers.give(buffer) } else { input = buffer }
+        if transport.isDrained, !endWaits { canRead = false }
+        if buffer.isEmpty { worker.recycle(buffer) } else { input = buffer }
         switch result {
         case .bytes:
             setDeadline(listener.settings.bodyTimeout)
@@ -213,8 +213,7 @@ extension DownstreamConnection {
 
     private func restore(_ source: inout ByteBuffer) {
         guard state != .closed else { return }
-        if source.isEmpty { source.release() }
-        input = source.take()
+        if source.isEmpty { worker.recycle(source.take()) } else { input = source.take() }
     }
 
     /// For a handler in this process: gathers the whole body, then starts it.

@@ -173,7 +173,7 @@ extension DownstreamConnection {
             }
             if isComplete { break loop }
         }
-        input = source
+        if source.isEmpty { worker.recycle(source.take()) } else { input = source.take() }
         return isComplete
     }
 
@@ -184,14 +184,14 @@ extension DownstreamConnection {
         requestBody = BodyReader()
         if keepsAlive, !worker.isDraining {
             state = .readingHead
-            if input.isEmpty { input.release() }
+            if input.isEmpty { worker.recycle(input.take()) }
             setDeadline(transport.hasOutput ? listener.settings.bodyTimeout : listener.settings.idleTimeout)
             advance()
             return
         }
         state = .lingering
         lingersForInput = mustLinger || !input.isEmpty
-        input.release()
+        worker.recycle(input.take())
         setDeadline(listener.settings.idleTimeout)
         if !transport.hasOutput { outputIsOut() }
     }

@@ -32,7 +32,7 @@ extension DownstreamConnection {
             buffer.removeAll()
             switch transport.read(into: &buffer, minimumRoom: 16_384) {
             case .bytes(let count):
-                if transport.isDrained { canRead = false }
+                if transport.isDrained, !endWaits { canRead = false }
                 exchange.requestBodyBytes &+= UInt64(count)
                 setDeadline(listener.settings.tunnelIdleTimeout)
                 upstream.write(buffer.bytes)

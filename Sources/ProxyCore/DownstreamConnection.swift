@@ -41,6 +41,8 @@ final class DownstreamConnection: EventHandler {
     var keepsAlive = true
     /// The socket may hold bytes that no event will announce again.
     var canRead = false
+    /// The end of input is behind the bytes that wait: no event will announce it again.
+    var endWaits = false
     var lingeredBytes = 0
     var lingersForInput = false
     /// The client does not take bytes any more; noticed while the upstream was being read.
@@ -111,6 +113,7 @@ final class DownstreamConnection: EventHandler {
         }
         if readiness.contains(.writable), transport.hasOutput, !flushOutput() { return }
         guard !readiness.isDisjoint(with: [.readable, .peerClosed]) else { return }
+        if readiness.contains(.peerClosed) { endWaits = true }
         canRead = true
         advance()
     }
@@ -269,7 +272,7 @@ final class DownstreamConnection: EventHandler {
         }
         state = .closed
         worker.loop.end(registration)
-        input.release()
+        worker.recycle(input.take())
         transport.close()
         listener.connectionClosed()
         worker.closed(self)

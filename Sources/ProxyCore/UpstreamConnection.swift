@@ -25,6 +25,8 @@ final class UpstreamConnection: EventHandler {
     /// The endpoint does not take the request any more; its answer may still come.
     private var sendFailed = false
     private var sawEnd = false
+    /// The end of input is behind the bytes that wait: no event will announce it again.
+    private var endWaits = false
 
     init(_ transport: consuming Transport, pool: UpstreamPool, endpoint: Int, worker: Worker) {
         self.transport = transport
@@ -108,6 +110,7 @@ final class UpstreamConnection: EventHandler {
             }
         }
         guard !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) else { return }
+        if !readiness.isDisjoint(with: [.peerClosed, .hangUp, .error]) { endWaits = true }
         canRead = true
         pump()
     }
@@ -164,7 +167,7 @@ final class UpstreamConnection: EventHandler {
             var buffer = input.hasMemory ? input.take() : worker.largeBuffers.take()
             switch transport.read(into: &buffer, minimumRoom: 4096) {
             case .bytes:
-                if transport.isDrained { canRead = false }
+                if transport.isDrained, !endWaits { canRead = false }
                 received(&buffer)
                 keep(buffer)
             case .wouldBlock:
@@ -383,7 +386,7 @@ final class UpstreamConnection: EventHandler {
         guard canRead else { return .wouldBlock }
         let result = transport.read(into: &buffer, minimumRoom: 16_384)
         switch result {
-        case .bytes: if transport.isDrained { canRead = false }
+        case .bytes: if transport.isDrained, !endWaits { canRead = false }
         case .wouldBlock: canRead = false
         case .closed, .failed: sawEnd = true
         }
@@ -417,7 +420,7 @@ final class UpstreamConnection: EventHandler {
         guard state != .closed else { return }
         state = .closed
         worker.loop.end(registration)
-        input.release()
+        worker.recycle(input.take())
         transport.close()
     }
 

@@ -98,6 +98,11 @@ public final class Worker {
         if spareExchanges.count < 1024 { spareExchanges.append(exchange) }
     }
 
+    /// Takes a connection's buffer back, whichever pool it came from; one that grew is freed.
+    func recycle(_ buffer: consuming ByteBuffer) {
+        if smallBuffers.fits(buffer) { smallBuffers.give(buffer) } else { largeBuffers.give(buffer) }
+    }
+
     /// Appends `Date: …` with the present second (RFC 9110 section 6.6.1).
     func appendDate(to buffer: inout ByteBuffer) {
         let now = currentEpochSeconds()

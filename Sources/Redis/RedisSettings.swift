@@ -12,9 +12,9 @@ public struct RedisSettings: Sendable {
     public var connectTimeout = Duration.seconds(2)
     /// A connection whose oldest command waits longer than this is given up: its peer is gone without a word.
     public var stallTimeout = Duration.seconds(5)
-    /// The shortest and the longest pause between attempts, before jitter.
+    /// The pause after the first failure, before jitter; each further one doubles it.
     public var pauseMin = Duration.milliseconds(50)
-    /// See the type.
+    /// The longest pause between attempts.
     public var pauseMax = Duration.seconds(5)
     /// Commands that wait for an answer, those past their deadline included.
     public var pendingMax = 4096

@@ -55,7 +55,9 @@ import Testing
                 now += step(rule, &chance)
                 let outcome = state.take(rule, at: now)
                 kinds[outcome.isAllowed, default: 0] += 1
-                try #require(outcome == reference.take(at: now))
+                let expected = reference.take(at: now)
+                // The macro costs more than what it checks.
+                if outcome != expected { try #require(outcome == expected, "\(rule) at \(now)") }
             }
         }
         #expect(kinds.values.allSatisfy { $0 > 10_000 })
@@ -74,7 +76,8 @@ import Testing
             var now: UInt64 = 0
             for _ in 0..<200 {
                 now += step(rule, &chance)
-                if state.take(rule, at: now).isAllowed { try #require(reference.take(at: now).isAllowed) }
+                guard state.take(rule, at: now).isAllowed, !reference.take(at: now).isAllowed else { continue }
+                Issue.record("\(rule) at \(now)")
             }
         }
     }

@@ -18,7 +18,9 @@ import Testing
             let number = Int.random(in: 0..<keys.count, using: &chance) * Int.random(in: 0...1, using: &chance)
             let rule = rules[number % 3]
             let outcome = table.take(rule, key: keys[number], now: now)
-            try #require(outcome == buckets[keys[number], default: RateLimitState(fullAt: 0)].take(rule, at: now))
+            let expected = buckets[keys[number], default: RateLimitState(fullAt: 0)].take(rule, at: now)
+            // The macro costs more than what it checks.
+            if outcome != expected { try #require(outcome == expected, "key \(number) at \(now)") }
         }
         #expect(table.count > 100)
     }
@@ -33,7 +35,7 @@ import Testing
         var references = [Int: ReferenceBucket]()
         var now: UInt64 = 0
         var allowed = 0
-        for _ in 0..<50_000 {
+        for _ in 0..<20_000 {
             now +=
                 Int.random(in: 0...99, using: &chance) == 0
                 ? UInt64.random(in: 0...30_000_000_000, using: &chance)
@@ -43,10 +45,14 @@ import Testing
                 Bool.random(using: &chance)
                 ? Int.random(in: 0...5, using: &chance) : Int.random(in: 0...3000, using: &chance)
             let outcome = table.take(rules[number % 3], key: key(number, rule: number % 3), now: now)
-            #expect(table.count <= entriesMax)
+            if table.count > entriesMax { Issue.record("\(table.count) entries") }
             guard outcome.isAllowed else { continue }
             allowed += 1
-            try #require(references[number, default: ReferenceBucket(rules[number % 3])].take(at: now).isAllowed)
+            guard !references[number, default: ReferenceBucket(rules[number % 3])].take(at: now).isAllowed else {
+                continue
+            }
+            Issue.record("key \(number) at \(now)")
+            return
         }
         #expect(allowed > 100)
     }
@@ -55,10 +61,12 @@ import Testing
         let rule = try #require(RateLimitRule(count: 5, period: .seconds(60), burst: 5))
         var table = RateLimitTable(entriesMax: 64)
         for _ in 0..<5 { #expect(table.take(rule, key: key(0, rule: 0), now: 1).isAllowed) }
+        var allowed = 0
         for number in 1...10_000 {
             _ = table.take(rule, key: key(number, rule: 0), now: 1)
-            try #require(table.take(rule, key: key(0, rule: 0), now: 1).isAllowed == false)
+            if table.take(rule, key: key(0, rule: 0), now: 1).isAllowed { allowed += 1 }
         }
+        #expect(allowed == 0)
         #expect(table.count == 64)
     }
 

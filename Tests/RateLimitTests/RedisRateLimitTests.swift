@@ -117,7 +117,7 @@ import Testing
         let node = try RateLimitNode(server.overTCP, timeout: .milliseconds(50))
         defer { node.client.stop() }
         let rule = try #require(RateLimitRule(count: 1, period: .seconds(3600), burst: 1))
-        _ = await node.client.send("CLIENT", "PAUSE", "500", "ALL")
+        _ = await node.client.send("CLIENT", "PAUSE", "100000", "ALL")
         #expect(
             await node.take(rule, key("k"), count: 2) == Array(repeating: .storeUnavailable(.deadlinePassed), count: 2))
     }

@@ -64,16 +64,21 @@ package final class RedisClient: Sendable {
 
     /// Sends a command of these words; what is refused at once is a failure like any other.
     package func send(_ words: String..., timeout: UInt64 = 10_000) async -> Result<RedisReply, RedisError> {
-        await withCheckedContinuation { continuation in
-            perform { loop, connection in
-                do throws(RedisError) {
-                    let deadline = loop.now.advanced(byNanoseconds: timeout * 1_000_000)
-                    try connection.send(RedisCommand(words), deadline: deadline) { continuation.resume(returning: $0) }
-                } catch {
-                    continuation.resume(returning: .failure(error))
-                }
+        await begin(words, timeout: timeout).value
+    }
+
+    /// Sends a command and goes on; what is done afterwards happens after it.
+    package func begin(_ words: [String], timeout: UInt64 = 10_000) -> RedisAnswer {
+        let (stream, continuation) = AsyncStream.makeStream(of: Result<RedisReply, RedisError>.self)
+        perform { loop, connection in
+            do throws(RedisError) {
+                let deadline = loop.now.advanced(byNanoseconds: timeout * 1_000_000)
+                try connection.send(RedisCommand(words), deadline: deadline) { continuation.yield($0) }
+            } catch {
+                continuation.yield(.failure(error))
             }
         }
+        return RedisAnswer(stream: stream)
     }
 
     /// Every state so far.
@@ -90,6 +95,18 @@ package final class RedisClient: Sendable {
                 content.waiters.append(.init(isMet: isMet, continuation: continuation))
                 content.wake()
             }
+        }
+    }
+}
+
+/// What a command will be answered with.
+package struct RedisAnswer: Sendable {
+    let stream: AsyncStream<Result<RedisReply, RedisError>>
+
+    package var value: Result<RedisReply, RedisError> {
+        get async {
+            for await result in stream { return result }
+            return .failure(.closed)
         }
     }
 }

@@ -129,7 +129,7 @@ package final class RedisServer: Sendable {
         defer { unsafe posix_spawnattr_destroy(&attributes) }
         // Copies that are freed below; posix_spawn reads them only during the call.
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) } + [nil]
-        defer { for unsafeargument in unsafe arguments { unsafe free(argument) } }
+        defer { unsafe arguments.forEach { unsafe free($0) } }
         var child: pid_t = 0
         let code = unsafe posix_spawn(&child, "/bin/sh", &actions, &attributes, &arguments, environ)
         guard code == 0 else { throw Problem(description: "posix_spawn: error \(code)") }

@@ -182,10 +182,10 @@ import Testing
         let client = try RedisClient(server.overTCP)
         defer { client.stop() }
         await client.state { $0 == .ready }
-        async let blocked = client.send("BLPOP", "list", "0", timeout: 100_000)
+        let blocked = client.begin(["BLPOP", "list", "0"], timeout: 100_000)
         _ = await client.send("PING", timeout: 50)
         server.stop()
-        guard case .failure(.connectionLost) = await blocked else {
+        guard case .failure(.connectionLost) = await blocked.value else {
             Issue.record("an answer from a dead server")
             return
         }
@@ -204,10 +204,15 @@ import Testing
         let server = try RedisServer()
         let client = try RedisClient(server.overTCP)
         defer { client.stop() }
-        #expect(await client.send("CLIENT", "PAUSE", "400", "ALL") == .success(.status("OK")))
-        #expect(await client.send("ECHO", "first", timeout: 40) == .failure(.deadlinePassed))
-        #expect(await client.send("ECHO", "second", timeout: 40) == .failure(.deadlinePassed))
-        #expect(await client.send("ECHO", "third") == .success(.bulk(Array("third".utf8))))
+        let other = try RedisClient(server.overTCP)
+        defer { other.stop() }
+        #expect(await other.send("CLIENT", "PAUSE", "100000", "WRITE") == .success(.status("OK")))
+        #expect(await client.send("INCR", "n", timeout: 40) == .failure(.deadlinePassed))
+        #expect(await client.send("INCR", "n", timeout: 40) == .failure(.deadlinePassed))
+        let third = client.begin(["ECHO", "third"])
+        #expect(await other.send("CLIENT", "UNPAUSE") == .success(.status("OK")))
+        #expect(await third.value == .success(.bulk(Array("third".utf8))))
+        #expect(await client.send("GET", "n") == .success(.bulk(Array("2".utf8))))
     }
 
     @Test func `a server that never answers is given up, also while it greets`() async throws {
@@ -223,9 +228,9 @@ import Testing
         settings.connectTimeout = .seconds(1)
         settings.password = { [1] }
         let greeting = try RedisClient(settings)
-        async let patient = greeting.send("PING")
+        let patient = greeting.begin(["PING"])
         #expect(await greeting.send("PING", timeout: 20) == .failure(.deadlinePassed))
-        #expect(await patient == .failure(.connectionLost(reason: "no connection in time")))
+        #expect(await patient.value == .failure(.connectionLost(reason: "no connection in time")))
         greeting.stop()
         server.stop()
     }
@@ -298,14 +303,9 @@ import Testing
         let server = try FakeServer { $0.readToEnd() }
         let client = try RedisClient(server.settings)
         await client.state { $0 == .ready }
-        async let waiting = client.send("PING")
-        client.perform { loop, connection in
-            // In the turn after the one that takes the command above, whichever comes first.
-            loop.mailbox.post { _ in }
-            try? connection.send(RedisCommand(["PING"]), deadline: loop.now) { _ in }
-            connection.close()
-        }
-        #expect(await waiting == .failure(.closed))
+        let waiting = client.begin(["PING"])
+        client.perform { _, connection in connection.close() }
+        #expect(await waiting.value == .failure(.closed))
         #expect(await client.send("PING") == .failure(.closed))
         client.stop()
         server.stop()

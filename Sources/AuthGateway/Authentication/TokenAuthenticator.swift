@@ -97,6 +97,9 @@ final class TokenCache {
             return .failure(CredentialRefusal(.unknownIssuer, nil))
         }
         let version = refreshedVersion(index)
+        if let remote = verifiers[index].authenticator.remoteKeys, remote.current.keys == nil {
+            return .failure(.keysAway)
+        }
         do throws(TokenError) {
             let verified = try verifiers[index].verifier.verify(token, now: now)
             let authenticator = verifiers[index].authenticator
@@ -147,6 +150,15 @@ final class TokenCache {
 struct CredentialRefusal: Error {
     let fault: CredentialFault
     let tokenError: TokenError?
+    /// Nobody can judge it: the issuer's keys could never be had. Answered as a store that is away.
+    var isUndecided = false
+
+    static let keysAway = CredentialRefusal(undecided: .unknownKey)
+
+    private init(undecided fault: CredentialFault) {
+        self.init(fault, nil)
+        isUndecided = true
+    }
 
     init(_ fault: CredentialFault, _ tokenError: TokenError?) {
         self.fault = fault

@@ -156,7 +156,6 @@ public enum GatewayServer {
         let resources = ProcessResources(
             database: database, identityKeys: keys, hasher: hasher, signInThrottle: MemorySignInThrottle(seed: seed),
             revocations: RevocationTable(), ticketKeys: tickets, limitSeed: seed,
-            sharedLimitSeed: RateLimitSeed(sharedSecret: Array("auth-gateway rate limits".utf8).span),
             memoryLimits: MemoryRateLimitStore(),
             remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), metrics: metrics, logger: logger)
         try sampleUsers(configuration, options, resources)

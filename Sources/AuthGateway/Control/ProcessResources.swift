@@ -19,8 +19,6 @@ struct ProcessResources: Sendable {
     let revocations: RevocationTable
     let ticketKeys: TicketKeys
     let limitSeed: RateLimitSeed
-    /// The same on every node that shares a Redis.
-    let sharedLimitSeed: RateLimitSeed
     let memoryLimits: MemoryRateLimitStore
     let remoteKeys: RemoteKeySets
     let metrics: MetricRegistry

@@ -244,7 +244,10 @@ struct SnapshotBuilder {
     // MARK: Limits
 
     private func limits(_ configuration: GatewayConfiguration) -> [GatewaySnapshot.Limit] {
-        configuration.limits.compactMap { limit in
+        // Nodes that share a Redis share its password; without one, keys can be guessed by whoever reads the Redis.
+        let secret = configuration.redis?.password?.reveal() ?? "auth-gateway rate limits"
+        let sharedSeed = RateLimitSeed(sharedSecret: Array(secret.utf8).span)
+        return configuration.limits.compactMap { limit in
             guard let rule = RateLimitRule(count: limit.count, period: limit.period, burst: limit.burst) else {
                 return nil
             }
@@ -258,7 +261,7 @@ struct SnapshotBuilder {
                 name: limit.name, rule: rule,
                 policy: RateLimitPolicy(name: limit.name, count: limit.count, window: limit.period),
                 keyspace: RateLimitKeyspace(rule: limit.name, kind: kind, seed: process.limitSeed),
-                sharedKeyspace: RateLimitKeyspace(rule: limit.name, kind: kind, seed: process.sharedLimitSeed),
+                sharedKeyspace: RateLimitKeyspace(rule: limit.name, kind: kind, seed: sharedSeed),
                 key: limit.key, store: limit.store, onStoreError: limit.onStoreError)
         }
     }

@@ -12,6 +12,9 @@ extension GatewayFilter {
         guard route.readsCredentials(isPreflight: state.isPreflight) else { return nil }
         if route.accepts(.jwt), let index = exchange.head.firstIndex(of: .authorization) {
             judgeAuthorization(exchange, state, index)
+            guard state.refusal?.isUndecided != true else {
+                return .respond(storeAway(exchange, state, reason: "token_keys_away"))
+            }
             return nil
         }
         if route.accepts(.session) { return judgeCookie(exchange, state) }

@@ -64,6 +64,9 @@ extension GatewayFilter {
         }
         exchange.upstreamFields.append(
             exchange.isSecure ? ";proto=https\r\n" as StaticString : ";proto=http\r\n" as StaticString)
+        for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .xRequestID {
+            exchange.head.fields[index].isDropped = true
+        }
         exchange.upstreamFields.append("X-Request-Id: " as StaticString)
         appendRequestID(exchange, to: &exchange.upstreamFields)
         exchange.upstreamFields.append("\r\n" as StaticString)
@@ -97,10 +100,7 @@ extension GatewayFilter {
     }
 
     static func appendHex(_ word: UInt64, to buffer: inout ByteBuffer) {
-        for shift in stride(from: UInt64(60), through: 0, by: -4) {
-            let digit = UInt8(word >> shift & 15)
-            buffer.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
-        }
+        buffer.append(hexDigits: word)
     }
 
     /// Version 00: two, 32, 16 and two lower-case hexadecimal digits with `-` between; neither identifier all zero.

@@ -1,0 +1,39 @@
+"""What one warm exchange costs in system calls and allocations: guards that do not depend on the clock.
+
+`bench/counts` takes the same counts with more exchanges, and instructions and memory besides; the thresholds are in
+`bench/thresholds.json`.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+THRESHOLDS = json.loads((ROOT / "bench" / "thresholds.json").read_text())["counts"]
+EXCHANGES = 200
+QUICK = ("system_calls", "clock_reads", "allocations")
+CASES = [(work, name) for work in ("S12", "S1") for name in QUICK]
+
+
+@pytest.fixture(scope="module")
+def counts() -> dict[str, dict]:
+    """The counts of all cases, taken once."""
+    command = [sys.executable, str(ROOT / "bench" / "counts"), "--json", "--exchanges", str(EXCHANGES)]
+    command += ["--works", "S12,S1", "--only", "system_calls,allocations"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(("work", "name"), CASES)
+def test_a_warm_exchange_stays_within_its_threshold(counts: dict[str, dict], work: str, name: str) -> None:
+    """Each count of each work, compared with the file."""
+    assert counts[work][name] <= THRESHOLDS[work][name], counts[work]
+
+
+def test_the_counts_are_of_real_exchanges(counts: dict[str, dict]) -> None:
+    """An exchange cannot do with less than a read and a write on each side: fewer means that nothing was counted."""
+    assert all(counts[work]["system_calls"] >= 4 for work in counts)

@@ -1,0 +1,1 @@
+"""What bench/run and bench/counts share: tools, processes, subjects, works, answers, reports."""

@@ -1,0 +1,97 @@
+"""Right answers come before fast ones: what is asked of every proxy before it is measured."""
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+from . import tools
+from .client import Answer, Client
+from .credentials import Credentials, subject_of
+from .processes import Failure
+from .subjects import Site
+from .works import GATEWAY, Work
+
+BODY = bytes(ord("a") + index % 26 for index in range(1024))
+LOW_RATE = 2
+SPOOFED = [("X-Auth-User", "admin"), ("X-Auth-Subject", "admin"), ("x-auth-user", "root")]
+
+
+def check_answers(subject: str, work: Work, site: Site) -> None:
+    """Fails unless the proxy does what the work asks: lets through what it should, and nothing else."""
+    if work.tls:
+        _check_tls(subject, site.port)
+    if work.tokens:
+        _check_tokens(subject, work, site)
+    else:
+        _expect(_ask(work, site, "/"), subject, "a plain request", 200, BODY)
+
+
+def check_limit(subject: str, work: Work, site: Site) -> None:
+    """Fails unless the limit of the work counts; `site` has a low rate for this."""
+    fields = [_bearer(site.credentials.token)] if work.tokens else []
+    with Client(site.port, work.tls) as client:
+        statuses = []
+        while len(statuses) < LOW_RATE * 10 and 429 not in statuses:
+            statuses.append(client.exchange(client.request("/", fields)).status)
+    if statuses[0] != 200 or statuses[-1] != 429:
+        raise Failure(f"{subject}, {work.name}: a limit of {LOW_RATE} a second does not limit: {statuses}")
+
+
+def with_low_rate(site: Site) -> Site:
+    """The same proxy with a limit that is soon reached."""
+    return dataclasses.replace(site, rate=LOW_RATE)
+
+
+def _check_tokens(subject: str, work: Work, site: Site) -> None:
+    files: Credentials = site.credentials
+    _expect(_ask(work, site, "/", [_bearer(files.token)]), subject, "a good token", 200, BODY)
+    # Names a user of its own, and must be known as who the token says.
+    answer = _ask(work, site, "/echo", [*SPOOFED, _bearer(files.token)])
+    echoed = dict(line.split("=", 1) for line in answer.body.decode().splitlines())
+    wanted = {"user": subject_of(0), "users": "1", "authorization": "0"}
+    if subject == GATEWAY:
+        wanted |= {"subject": subject_of(0), "subjects": "1"}
+    else:
+        wanted |= {"subjects": "0"}
+    if answer.status != 200 or any(echoed.get(name) != value for name, value in wanted.items()):
+        raise Failure(f"{subject}, {work.name}: the application should have seen {wanted}, and saw {echoed}")
+
+    _expect(_ask(work, site, "/"), subject, "no token", 401)
+    for what, token in files.refused.items():
+        _expect(_ask(work, site, "/", [_bearer(token)]), subject, f"a token {what}", 401)
+    _expect(_ask(work, site, "/", [_bearer(files.without_scope)]), subject, "a token without the scope", 403)
+
+
+def _bearer(token: str) -> tuple[str, str]:
+    return ("Authorization", f"Bearer {token}")
+
+
+def _ask(work: Work, site: Site, path: str, fields: list[tuple[str, str]] | None = None) -> Answer:
+    with Client(site.port, work.tls) as client:
+        return client.exchange(client.request(path, fields))
+
+
+def _expect(answer: Answer, subject: str, what: str, status: int, body: bytes | None = None) -> None:
+    if answer.status != status:
+        raise Failure(f"{subject}: {what} gets {answer.status} and not {status}: {answer.body[:300]!r}")
+    if body is not None and answer.body != body:
+        raise Failure(f"{subject}: {what} gets another body than the application sent: {answer.body[:300]!r}")
+
+
+def _check_tls(subject: str, port: int) -> None:
+    # s_client reads the same OPENSSL_CONF as the load tool.
+    result = subprocess.run(
+        [tools.find("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for wanted in ("New, TLSv1.3, Cipher is TLS_AES_128_GCM_SHA256", "Server Temp Key: X25519"):
+        if wanted not in result.stdout:
+            raise Failure(f"{subject}: the handshake is not '{wanted}':\n{result.stdout[-1500:]}{result.stderr[-500:]}")
+
+
+def is_log_written(path: Path) -> bool:
+    """Whether an access log has something in it."""
+    return path.is_file() and path.stat().st_size > 0
