@@ -52,19 +52,20 @@ struct FieldLineReader {
         var index = position
         defer { position = index }
         while index < end {
+            // Each case falls into the next one, so that a line that is there as a whole takes one way through.
             switch step {
             case .lineStart:
                 let byte = bytes[index]
                 if byte == Byte.carriageReturn {
                     step = .lastLineFeed
                     index += 1
-                } else if Byte.isBlank(byte) {
-                    return .failed(.foldedLine)
-                } else {
-                    nameStart = index
-                    isUsual = true
-                    step = .name
+                    continue
                 }
+                guard !Byte.isBlank(byte) else { return .failed(.foldedLine) }
+                nameStart = index
+                isUsual = true
+                step = .name
+                fallthrough
             case .name:
                 var bits = ByteTable.usual
                 while index < end {
@@ -74,27 +75,31 @@ struct FieldLineReader {
                     index += 1
                 }
                 if bits == 0 { isUsual = false }
-                guard index < end else { break }
+                guard index < end else { return .needsMore }
                 guard bytes[index] == Byte.colon, index > nameStart else {
                     return .failed(nameError(bytes[index], isEmpty: index == nameStart))
                 }
                 nameEnd = index
                 index += 1
                 step = .blanks
+                fallthrough
             case .blanks:
                 while index < end, Byte.isBlank(bytes[index]) { index += 1 }
                 valueStart = index
-                if index < end { step = .value }
+                guard index < end else { return .needsMore }
+                step = .value
+                fallthrough
             case .value:
                 index = bytes.firstControl(from: index, to: end)
-                guard index < end else { break }
-                switch bytes[index] {
-                case Byte.tab: break
-                case Byte.carriageReturn: step = .lineFeed
-                case Byte.lineFeed: return .failed(.bareLineFeed)
-                default: return .failed(.invalidValue)
+                while index < end, bytes[index] == Byte.tab { index = bytes.firstControl(from: index + 1, to: end) }
+                guard index < end else { return .needsMore }
+                guard bytes[index] == Byte.carriageReturn else {
+                    return .failed(bytes[index] == Byte.lineFeed ? .bareLineFeed : .invalidValue)
                 }
                 index += 1
+                step = .lineFeed
+                guard index < end else { return .needsMore }
+                fallthrough
             case .lineFeed:
                 guard bytes[index] == Byte.lineFeed else { return .failed(.bareCarriageReturn) }
                 var valueEnd = index - 1

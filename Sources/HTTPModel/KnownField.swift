@@ -54,7 +54,7 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
     /// The field that the token in `range` of `bytes` names, in any case; `other` if it is none of these.
     static func find(_ bytes: Span<UInt8>, _ range: Range<Int>) -> KnownField {
         let candidate = guess(bytes, range)
-        guard candidate != .other, bytes.holds(lowercased: candidate.name, in: range) else { return .other }
+        guard candidate != .other, bytes.holds(token: candidate.name, in: range) else { return .other }
         return candidate
     }
 

@@ -73,6 +73,31 @@ extension Span<UInt8> {
         return true
     }
 
+    /// Whether the token in `range` is `text` but for case, where `text` is letters, digits and hyphens in lower case.
+    ///
+    /// Among token bytes only a letter of the other case differs from one of these in the bit 0x20 alone, so that eight
+    /// bytes can be folded at once: what would become `-` or a digit is a control byte, which no token holds.
+    @inline(__always)
+    func holds(token text: StaticString, in range: Range<Int>) -> Bool {
+        let count = text.utf8CodeUnitCount
+        guard range.count == count else { return false }
+        // A static string lives as long as the process; every load is within its count bytes.
+        let expected = unsafe UnsafeRawPointer(text.utf8Start)
+        var offset = 0
+        while count - offset >= 8 {
+            let word = unsafe expected.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+            let folded = self.word(at: range.lowerBound + offset) | 0x2020_2020_2020_2020
+            guard folded == UInt64(littleEndian: word) else { return false }
+            offset += 8
+        }
+        while offset < count {
+            let byte = unsafe expected.load(fromByteOffset: offset, as: UInt8.self)
+            guard self[range.lowerBound + offset] | 0x20 == byte else { return false }
+            offset += 1
+        }
+        return true
+    }
+
     /// Whether two ranges hold the same bytes but for the case of ASCII letters.
     func equalsIgnoringCase(_ range: Range<Int>, _ other: Range<Int>) -> Bool {
         guard range.count == other.count else { return false }
