@@ -55,11 +55,11 @@ targets += module("IdentityModel")
 targets += module("Telemetry", uses: [logging], settings: dataPlane)
 targets += module("EventLoop", uses: ["CLinux"], settings: dataPlane)
 targets += module("JOSE", uses: ["COpenSSL"])
-targets += module("Passwords", uses: ["CArgon2", "COpenSSL"])
+targets += module("Passwords", uses: ["CArgon2"])
 targets += module("GatewayConfig", uses: ["CYAML", "IdentityModel"])
 targets += module("Policy", uses: ["IdentityModel"])
 targets += module("Storage", uses: ["CSQLite", "IdentityModel"])
-targets += module("Outbound", uses: ["CCurl", "HTTPModel", "Telemetry"])
+targets += module("Outbound", uses: ["CCurl"])
 targets += module("Redis", uses: ["CHiredis", "EventLoop"], testsUse: ["RedisTestSupport"])
 targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"], testsUse: ["RedisTestSupport"])
 targets.append(
@@ -70,7 +70,7 @@ targets += module(
     "ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http], settings: dataPlane)
 targets += module(
     "IdentityService",
-    uses: ["HTTPModel", "IdentityModel", "JOSE", "Passwords", "Policy", "Storage", "Telemetry", http, logging])
+    uses: ["HTTPModel", "IdentityModel", "JOSE", "Passwords", "Storage", http, logging])
 targets += module(
     "AuthGateway",
     uses: [

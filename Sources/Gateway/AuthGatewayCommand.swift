@@ -15,6 +15,18 @@ struct AuthGatewayCommand: ParsableCommand {
             RunCommand.self, CheckCommand.self, PrintCommand.self, TokenCommand.self, UsersCommand.self,
             HashPasswordCommand.self, VersionCommand.self,
         ])
+
+    /// Runs the command; wrong usage ends with 2, as it does with the programs that this one stands beside.
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch {
+            guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+            Exit.printError(fullMessage(for: error))
+            Glibc.exit(2)
+        }
+    }
 }
 
 /// The version of this build.

@@ -133,6 +133,11 @@ extension ConfigurationReader {
         let keepAliveConnectionsMax = value(Keys.keepAliveConnectionsMax, in: keepAlive)
         let headBytesMax = value(Keys.headBytesMax, in: section)
         guard let name, let endpoints else { return nil }
+        if endpoints.count > 64 {
+            error(
+                section.location(of: Keys.endpoints.key), "an upstream has \(endpoints.count) endpoints",
+                cure: "at most 64 are allowed")
+        }
         return .init(
             location: SourceLocation(path: path.description, line: pair.line, column: pair.column), name: name,
             endpoints: endpoints, connectTimeout: connectTimeout, firstByteTimeout: firstByteTimeout,

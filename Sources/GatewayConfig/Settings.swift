@@ -70,7 +70,7 @@ enum Settings {
             "listeners[].head_bytes_max", .size(1024...61440), default: 16384, help: "Request line and fields together."
         )
         static let fieldsMax = Setting.with(
-            "listeners[].fields_max", .integer(8...1000), default: 100, help: "Fields of one request head.")
+            "listeners[].fields_max", .integer(8...128), default: 100, help: "Fields of one request head.")
         static let chunkExtensionBytesMax = Setting.with(
             "listeners[].chunk_extension_bytes_max", .size(0...65536), default: 1024,
             help: "Chunk extensions of one message together.")
@@ -181,7 +181,7 @@ extension Settings {
             "identity.verify_without_session", .choice, default: .ok,
             help: "What `GET /api/auth/verify` answers without a session.")
         static let tokenLifetime = Setting.with(
-            "identity.token_lifetime", .duration(.seconds(10) ... .days(30)), default: .hours(1),
+            "identity.token_lifetime", .duration(.seconds(10) ... .days(1)), default: .hours(1),
             help: "Life of tokens made here.")
         static let tokenAudience = Setting.with(
             "identity.token_audience", .tokenName, default: "auth-gateway",

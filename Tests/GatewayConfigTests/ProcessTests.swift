@@ -142,3 +142,20 @@ import Testing
         #expect(load(file(top: "redis: { url: redis://h, password_file: secret }"), files: open).configuration == nil)
     }
 }
+
+@Suite struct UpstreamEndpointTests {
+    private func problems(endpoints count: Int) -> [String] {
+        let endpoints = (1...count).map { "127.0.0.1:\(5000 + $0)" }.joined(separator: ", ")
+        let text = """
+            listeners: [{ address: 127.0.0.1:8080 }]
+            upstreams: { many: { endpoints: [\(endpoints)] } }
+            routes: [{ path: /**, upstream: many, public: true }]
+            """
+        return ConfigurationLoader.load(text: text).problems.filter { $0.severity == .error }.map(\.description)
+    }
+
+    @Test func `an upstream has at most 64 endpoints`() {
+        #expect(problems(endpoints: 64).filter { $0.contains("endpoints") }.isEmpty)
+        #expect(problems(endpoints: 65).filter { $0.contains("an upstream has 65 endpoints") }.count == 1)
+    }
+}

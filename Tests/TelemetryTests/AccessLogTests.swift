@@ -19,7 +19,7 @@ import Testing
 
     @Test func `writes every line, in order, before it closes`() throws {
         let path = temporaryPath()
-        defer { unlink(path) }
+        defer { _ = unsafe unlink(path) }
         let log = try AccessLog(path: path)
         for number in 0..<1000 { log.submit(Array("line \(number)\n".utf8)) }
         log.close()
@@ -31,15 +31,16 @@ import Testing
         let path = temporaryPath()
         let moved = path + ".1"
         defer {
-            unlink(path)
-            unlink(moved)
+            _ = unsafe unlink(path)
+            _ = unsafe unlink(moved)
         }
         let log = try AccessLog(path: path)
         log.submit(Array("before\n".utf8))
         while contents(path).isEmpty { usleep(1000) }
-        #expect(rename(path, moved) == 0)
+        let isMoved = unsafe rename(path, moved) == 0
+        #expect(isMoved)
         log.reopen()
-        while access(path, F_OK) != 0 { usleep(1000) }
+        while unsafe access(path, F_OK) != 0 { usleep(1000) }
         log.submit(Array("after\n".utf8))
         log.close()
         #expect(contents(moved) == "before\n")
@@ -48,7 +49,7 @@ import Testing
 
     @Test func `lines after the close are counted as dropped`() throws {
         let path = temporaryPath()
-        defer { unlink(path) }
+        defer { _ = unsafe unlink(path) }
         let log = try AccessLog(path: path)
         log.close()
         log.submit(Array("one\ntwo\n".utf8))

@@ -160,7 +160,7 @@ final class ControlThread: @unchecked Sendable {
     private func tick() {
         guard !isStopping else { return }
         ticks += 1
-        builder.process.remoteKeys.poll()
+        builder.process.remoteKeys.poll(logger: logger)
         if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
         if ticks % 30 == 0 { resolveNames() }
         if ticks % 300 == 0 { purgeSessions() }
@@ -219,7 +219,20 @@ final class ControlThread: @unchecked Sendable {
         }
     }
 
+    /// Says which changed settings wait for a restart.
+    private func warnOfFixedSettings(_ new: GatewayConfiguration) {
+        let old = snapshot.configuration
+        let changed = [
+            ("workers", old.workers != new.workers), ("user", old.user != new.user),
+            ("admin", old.admin != new.admin), ("log", old.log != new.log),
+            ("identity.database", old.identity.databasePath != new.identity.databasePath),
+        ].filter(\.1).map(\.0)
+        guard !changed.isEmpty else { return }
+        logger.warning("config.needs_restart", metadata: ["settings": "\(changed.joined(separator: " "))"])
+    }
+
     private func take(_ loaded: SnapshotBuilder.Loaded) throws(StartError) {
+        warnOfFixedSettings(loaded.configuration)
         let added = try sockets.open(loaded.configuration, workers: workers.count)
         let settings = builder.listenerSettings(
             loaded.configuration, loaded.contexts, sockets, workers: workers.count)

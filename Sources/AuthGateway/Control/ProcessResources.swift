@@ -59,6 +59,7 @@ final class MemorySignInThrottle: SignInThrottle {
 final class RemoteKeySets: Sendable {
     private let fetcher: HTTPFetcher
     private let sets = Mutex<[Source: RemoteKeySet]>([:])
+    private let states = Mutex<[Source: RemoteKeySet.State]>([:])
 
     private struct Source: Hashable {
         let url: String
@@ -77,9 +78,20 @@ final class RemoteKeySets: Sendable {
         }
     }
 
-    /// Begins the fetches that are due; called about once a second, returns at once.
-    func poll() {
-        for set in sets.withLock({ Array($0.values) }) { set.poll(at: .monotonic) }
+    /// Begins the fetches that are due and logs what changed; called about once a second, returns at once.
+    func poll(logger: Logger) {
+        for (source, set) in sets.withLock({ $0 }) {
+            set.poll(at: .monotonic)
+            let state = set.state
+            let isNew = states.withLock { $0.updateValue(state, forKey: source) != state }
+            guard isNew else { continue }
+            switch state {
+            case .waiting: continue
+            case .current: logger.notice("keys.current", metadata: ["url": "\(source.url)"])
+            case .degraded(let reason):
+                logger.warning("keys.degraded", metadata: ["url": "\(source.url)", "reason": "\(reason)"])
+            }
+        }
     }
 }
 

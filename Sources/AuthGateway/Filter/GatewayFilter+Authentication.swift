@@ -189,8 +189,11 @@ extension GatewayFilter {
                 kind: .session, claims: session.claims, usableFrom: 0,
                 usableUntil: min(session.expiresAt, session.idleExpiresAt), prefix: snapshot.sessionPrefix)
             let ttl = snapshot.configuration.authentication.session.cacheTTL.components.seconds
-            sessions.insert(
-                CachedSession(credential: credential, generation: generation, believedUntil: now + ttl), for: key)
+            // The store answered by the rights of this exchange's configuration: nothing for exchanges of a newer one.
+            if state.snapshot === current {
+                sessions.insert(
+                    CachedSession(credential: credential, generation: generation, believedUntil: now + ttl), for: key)
+            }
             state.credential = credential
             state.credentialState = .valid(.session)
             checkName(state)
