@@ -99,8 +99,9 @@ extension DownstreamConnection {
         consumeHead()
         state = .exchanging
         let isLawful = takeBody(exchange, asChunks: exchange.head.framing == .chunked, into: &outgoing)
-        exchange.outgoing = outgoing
+        // After a failure the exchange is another request's already: what was written must not get into that.
         guard isLawful else { return }
+        exchange.outgoing = outgoing
         exchange.isReplayable = exchange.head.method.isIdempotent && requestBody.isFinished
         requestBody.isFinished ? clearDeadline() : setDeadline(listener.settings.bodyTimeout)
         pool.assign(exchange, fresh: false)
@@ -222,9 +223,9 @@ extension DownstreamConnection {
             guard readBody() else { return false }
         }
         var body = exchange.outgoing.take()
-        let isLawful = takeBody(exchange, asChunks: false, into: &body)
+        // As in `forward`: after a failure the bytes are nobody's.
+        guard takeBody(exchange, asChunks: false, into: &body) else { return false }
         exchange.outgoing = body
-        guard isLawful else { return false }
         if requestBody.isFinished { exchange.handler?.bodyIsComplete(exchange) }
         return !requestBody.isFinished
     }

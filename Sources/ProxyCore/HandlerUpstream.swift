@@ -34,9 +34,10 @@ public final class HandlerUpstream: Sendable {
         downstream.state = .exchanging
         downstream.setDeadline(downstream.listener.settings.bodyTimeout)
         var body = exchange.outgoing.take()
-        let isLawful = downstream.takeBody(exchange, asChunks: false, into: &body)
+        // After a failure the exchange is another request's already: what was read must not get into that.
+        guard downstream.takeBody(exchange, asChunks: false, into: &body) else { return }
         exchange.outgoing = body
-        if isLawful, downstream.requestIsComplete { bodyIsComplete(exchange) }
+        if downstream.requestIsComplete { bodyIsComplete(exchange) }
     }
 
     func bodyIsComplete(_ exchange: Exchange) {
