@@ -66,8 +66,12 @@ targets.append(
     .target(
         name: "RedisTestSupport", dependencies: ["CLinux", "EventLoop", "Redis"], path: "Tests/RedisTestSupport",
         swiftSettings: settings))
+targets.append(
+    .target(
+        name: "TestSupport", dependencies: ["CLinux", "EventLoop"], path: "Tests/TestSupport", swiftSettings: settings))
 targets += module(
-    "ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http], settings: dataPlane)
+    "ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http],
+    testsUse: ["TestSupport"], settings: dataPlane)
 targets += module(
     "IdentityService",
     uses: ["HTTPModel", "IdentityModel", "JOSE", "Passwords", "Storage", http, logging])
@@ -77,7 +81,7 @@ targets += module(
         "COpenSSL", "EventLoop", "GatewayConfig", "HTTPModel", "IdentityModel", "IdentityService", "JOSE", "Outbound",
         "Passwords", "Policy", "ProxyCore", "RateLimit", "Redis", "Storage", "Telemetry", http, logging,
     ],
-    settings: dataPlane)
+    testsUse: ["TestSupport"], settings: dataPlane)
 
 let package = Package(
     name: "auth-gateway",
