@@ -99,7 +99,7 @@ extension IdentityHandler {
     /// Normally the cookie shows the browser. Several tabs that open the form at the same moment get a cookie each,
     /// of which one survives; there the browser's own word that the form stood on our page does as well.
     private func isOurForm(_ request: Request, _ form: FormFields, _ purpose: FormPurpose) -> Bool {
-        let origin = RequestOrigin(request)
+        let origin = RequestOrigin(request, isForm: true)
         guard origin != .foreign, let token = form["csrf"], let flow = forms.flow(of: token, purpose, now: now())
         else { return false }
         let isSameOriginByBrowser = request.head.headerFields[.secFetchSite] == "same-origin"

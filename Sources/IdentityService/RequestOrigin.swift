@@ -10,13 +10,14 @@ enum RequestOrigin: Equatable {
     /// Not said: a program, or an old browser.
     case unknown
 
-    init(_ request: Request) {
+    /// - Parameter isForm: the request is a form of ours, which a token protects besides; `Origin: null` may then be
+    ///   our own page's, because our pages send no referrer. A script that says `null` runs in a sandboxed frame.
+    init(_ request: Request, isForm: Bool) {
         let fields = request.head.headerFields
         if let site = fields[.secFetchSite] {
             // Scripts cannot set this field. `none` is what the user did with no page involved.
             self = site == "same-origin" || site == "none" ? .ours : .foreign
-        } else if let origin = fields[.origin], origin != "null" {
-            // `null` is what a page without referrer sends, as our own pages are.
+        } else if let origin = fields[.origin], origin != "null" || !isForm {
             let own = (request.isSecure ? "https://" : "http://") + (request.head.authority ?? "")
             self = origin == own ? .ours : .foreign
         } else {

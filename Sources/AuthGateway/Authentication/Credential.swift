@@ -12,6 +12,8 @@ final class Credential {
     let usableFrom: Int64
     let usableUntil: Int64
     private let prefix: SourcePrefix
+    /// Assertions by audience, each with the second after which it is replaced.
+    private var assertions: [String: (line: [UInt8], replacedAt: Int64)] = [:]
     private var blocks: [GatewayConfiguration.Route.HeaderPreset: [UInt8]] = [:]
 
     init(kind: CredentialKind, claims: SubjectClaims, usableFrom: Int64, usableUntil: Int64, prefix: SourcePrefix) {
@@ -23,6 +25,14 @@ final class Credential {
     }
 
     func isUsable(at now: Int64) -> Bool { now >= usableFrom && now < usableUntil }
+
+    /// The signed assertion for an application, made anew after half its life; `nil` when it cannot be signed.
+    func assertion(for audience: String, now: Int64, by signer: AssertionSigner) -> [UInt8]? {
+        if let known = assertions[audience], now < known.replacedAt { return known.line }
+        guard let line = signer.line(claims, kind: kind, audience: audience, now: now) else { return nil }
+        assertions[audience] = (line, now + AssertionSigner.lifetimeSeconds / 2)
+        return line
+    }
 
     /// The field lines that name the subject to an application, rendered once; `nil` where the name could be that of
     /// another source's subject.

@@ -40,6 +40,7 @@ final class GatewaySnapshot: Sendable {
     let cookieNames: SessionCookieNames
     let sessionPrefix: SourcePrefix
     let identity: HandlerUpstream
+    let assertions: AssertionSigner
     let sessions: any SessionAuthority
     /// What the endpoints' names stood for when the configuration was loaded, by upstream.
     let endpoints: [[UpstreamPool.EndpointAddresses]]
@@ -50,7 +51,8 @@ final class GatewaySnapshot: Sendable {
     init(
         configuration: GatewayConfiguration, table: RouteTable, routes: [CompiledRoute],
         listenerSettings: [ListenerSettings], authenticators: [TokenAuthenticator], limits: [Limit],
-        sessionPrefix: SourcePrefix, identity: HandlerUpstream, sessions: any SessionAuthority,
+        sessionPrefix: SourcePrefix, identity: HandlerUpstream, assertions: AssertionSigner,
+        sessions: any SessionAuthority,
         endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
     ) {
         self.configuration = configuration
@@ -61,6 +63,7 @@ final class GatewaySnapshot: Sendable {
         self.limits = limits
         self.sessionPrefix = sessionPrefix
         self.identity = identity
+        self.assertions = assertions
         self.sessions = sessions
         self.endpoints = endpoints
         self.redisAddresses = redisAddresses

@@ -152,7 +152,10 @@ struct SnapshotBuilder {
             configuration: configuration, table: compiled.table, routes: compiled.routes,
             listenerSettings: listenerSettings, authenticators: try authenticators(configuration),
             limits: limits(configuration), sessionPrefix: sessionPrefix(configuration),
-            identity: HandlerUpstream(identity), sessions: identity.sessions,
+            identity: HandlerUpstream(identity),
+            assertions: AssertionSigner(
+                key: process.identityKeys.signing, issuer: configuration.identity.issuer),
+            sessions: identity.sessions,
             endpoints: endpoints, redisAddresses: redisAddresses)
     }
 
@@ -165,7 +168,7 @@ struct SnapshotBuilder {
         }
         let settings = IdentitySettings(
             issuer: configuration.identity.issuer, roleScopes: configuration.roles, cookie: cookie,
-            allowedReturn: AllowedReturn(origins: origins(configuration), cookieDomain: session.domain),
+            allowedReturn: AllowedReturn(origins: origins(configuration)),
             idleTimeout: session.idleTimeout, lifetime: session.lifetime,
             exposeSessionToken: configuration.identity.exposeSessionToken,
             verifyWithoutSession: configuration.identity.verifyWithoutSession == .ok ? .ok : .unauthorized)

@@ -1,3 +1,4 @@
+import EventLoop
 import GatewayConfig
 import HTTPModel
 import IdentityModel
@@ -15,11 +16,25 @@ extension GatewayFilter {
         // The identity service is who the cookie is for.
         if route.target != .identity { cutSessionCookie(exchange, snapshot.shared, bytes) }
         writeConnectionFacts(exchange, bytes)
-        if let block = state.credential?.identityBlock(route.headers) { exchange.upstreamFields.append(block) }
+        if let credential = state.credential {
+            writeIdentity(credential, exchange, route, snapshot.shared)
+        }
         if state.clearsCookie { appendCookieClearing(exchange, snapshot.shared) }
         switch route.target {
         case .upstream(let index): return .forward(snapshot.pools[index])
         case .identity: return .handle(snapshot.shared.identity)
+        }
+    }
+
+    /// The identity in the fields of the route's preset, and signed.
+    private func writeIdentity(
+        _ credential: Credential, _ exchange: Exchange, _ route: CompiledRoute, _ snapshot: GatewaySnapshot
+    ) {
+        if let block = credential.identityBlock(route.headers) { exchange.upstreamFields.append(block) }
+        guard case .upstream(let index) = route.target else { return }
+        let audience = snapshot.upstreamSettings[index].name
+        if let line = credential.assertion(for: audience, now: currentEpochSeconds(), by: snapshot.assertions) {
+            exchange.upstreamFields.append(line)
         }
     }
 
