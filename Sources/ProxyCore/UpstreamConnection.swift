@@ -258,7 +258,7 @@ final class UpstreamConnection: EventHandler {
 
     private func readBody(_ exchange: Exchange, _ buffer: inout ByteBuffer) {
         guard let downstream = exchange.downstream, !buffer.isEmpty else { return }
-        if downstream.passesBodyUnchanged, body.readableMax >= buffer.count {
+        if downstream.passesBodyUnchanged, body.isBare, body.readableMax >= buffer.count {
             let (consumed, event) = body.next(buffer.bytes)
             guard case .data = event else { return }
             exchange.responseBodyBytes &+= UInt64(consumed)
