@@ -340,7 +340,7 @@ final class UpstreamConnection: EventHandler {
         guard let exchange = detach() else { return }
         let downstream = exchange.downstream
         let mayServeAgain =
-            head.keepsAlive && !leftover && !sendFailed && !sawEnd && !transport.hasOutput
+            head.keepsAlive && !leftover && !sendFailed && !sawEnd && !endWaits && !transport.hasOutput
             && downstream?.requestIsComplete == true
         hasServed = true
         if mayServeAgain {
