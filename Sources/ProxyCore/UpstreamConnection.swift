@@ -63,6 +63,8 @@ final class UpstreamConnection: EventHandler {
 
     private func send(_ exchange: Exchange) {
         exchange.sentAt = worker.loop.now
+        // Of an endpoint that was tried before this one.
+        exchange.error = nil
         setDeadline(pool.settings.firstByteTimeout)
         if !exchange.outgoing.withBytes({ transport.write($0) }) {
             sendFailed = true
