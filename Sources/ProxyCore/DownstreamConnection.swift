@@ -198,7 +198,9 @@ final class DownstreamConnection: EventHandler {
         case .readingHead:
             setDeadline(listener.settings.idleTimeout)
             advance()
-        case .tunnel: pumpTunnelFromUpstream()
+        case .tunnel:
+            setDeadline(listener.settings.tunnelIdleTimeout)
+            pumpTunnelFromUpstream()
         case .lingering: outputIsOut()
         case .handshaking, .deciding, .closed: break
         }
