@@ -123,10 +123,20 @@ final class UpstreamConnection: EventHandler {
         case .idle:
             pool.forget(self)
             close()
-        case .readingHead: failExchange("response.first_byte", status: 504)
-        case .readingBody: failExchange("response.body", status: 504)
+        case .readingHead: waitsForDownstream ? extendDeadline() : failExchange("response.first_byte", status: 504)
+        case .readingBody: waitsForDownstream ? extendDeadline() : failExchange("response.body", status: 504)
         case .tunnel, .closed: break
         }
+    }
+
+    /// The client has to move first, by its own deadlines: to send more of the request, or to take more of the answer.
+    private var waitsForDownstream: Bool {
+        guard let downstream = exchange?.downstream else { return false }
+        return downstream.hasOutput || (!answerBegan && !downstream.requestIsComplete && takesMore)
+    }
+
+    private func extendDeadline() {
+        setDeadline(state == .readingHead ? pool.settings.firstByteTimeout : pool.settings.idleTimeout)
     }
 
     private func connectEnded() {

@@ -133,6 +133,7 @@ struct FailureTests {
             let client = try gateway.connect()
             client.send(get("/"))
             #expect(client.readMessage().body == "ok")
+            #expect(eventually { gateway.counters.upstreamConnectionsIdle.value == 1 })
             go.open()
             #expect(eventually { gateway.counters.upstreamConnectionsIdle.value == 0 })
             client.send(get("/"))
