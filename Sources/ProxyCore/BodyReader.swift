@@ -47,6 +47,14 @@ struct BodyReader {
     var isFinished: Bool { if case .finished = state { true } else { false } }
     var endsAtClose: Bool { if case .untilClose = state { true } else { false } }
 
+    /// Whether the body's bytes come without framing between them.
+    var isBare: Bool {
+        switch state {
+        case .length, .untilClose: true
+        case .finished, .chunked, .failed: false
+        }
+    }
+
     /// How many bytes may be read without reading past this message; `Int.max` where the framing cannot say.
     var readableMax: Int {
         if case .length(let remaining) = state { return Int(clamping: remaining) }

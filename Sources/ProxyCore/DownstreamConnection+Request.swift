@@ -126,8 +126,8 @@ extension DownstreamConnection {
 
     var requestIsComplete: Bool { requestBody.isFinished }
 
-    /// The upstream takes more of the body.
-    func upstreamTakesMore() { if state == .exchanging { advance() } }
+    /// The upstream takes more of the body, or of what the tunnel brings.
+    func upstreamTakesMore() { if state == .exchanging || state == .tunnel { advance() } }
 
     /// Reads more of the body and passes it on; `false` when there is nothing to do now.
     func moveRequestBody() -> Bool {

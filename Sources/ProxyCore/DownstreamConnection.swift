@@ -133,6 +133,9 @@ final class DownstreamConnection: EventHandler {
         case .exchanging:
             if transport.hasOutput {
                 abort(ExchangeError(side: .downstream, step: "response.send", status: 0))
+            } else if let upstream = exchange?.upstream, !upstream.takesMore {
+                // The endpoint has to move first, by its own deadlines.
+                setDeadline(listener.settings.bodyTimeout)
             } else if !requestBody.isFinished {
                 fail(ExchangeError(side: .downstream, step: "request.body", status: 408))
             }
@@ -198,7 +201,9 @@ final class DownstreamConnection: EventHandler {
         case .readingHead:
             setDeadline(listener.settings.idleTimeout)
             advance()
-        case .tunnel: pumpTunnelFromUpstream()
+        case .tunnel:
+            setDeadline(listener.settings.tunnelIdleTimeout)
+            pumpTunnelFromUpstream()
         case .lingering: outputIsOut()
         case .handshaking, .deciding, .closed: break
         }

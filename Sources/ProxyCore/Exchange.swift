@@ -33,6 +33,8 @@ public import HTTPModel
     var isReplayable = false
     /// Endpoints of the pool that were tried in vain, one bit each.
     var endpointsTried: UInt64 = 0
+    /// Addresses of the present endpoint that were tried in vain.
+    var addressesTried = 0
     var endpointName: String?
     var sentAt = MonotonicInstant(nanoseconds: 0)
     var firstByteAt = MonotonicInstant(nanoseconds: 0)
@@ -112,6 +114,7 @@ public import HTTPModel
         handler = nil
         isReplayable = false
         endpointsTried = 0
+        addressesTried = 0
         endpointName = nil
         sentAt = MonotonicInstant(nanoseconds: 0)
         firstByteAt = MonotonicInstant(nanoseconds: 0)

@@ -63,6 +63,8 @@ final class UpstreamConnection: EventHandler {
 
     private func send(_ exchange: Exchange) {
         exchange.sentAt = worker.loop.now
+        // Of an endpoint that was tried before this one.
+        exchange.error = nil
         setDeadline(pool.settings.firstByteTimeout)
         if !exchange.outgoing.withBytes({ transport.write($0) }) {
             sendFailed = true
@@ -121,10 +123,20 @@ final class UpstreamConnection: EventHandler {
         case .idle:
             pool.forget(self)
             close()
-        case .readingHead: failExchange("response.first_byte", status: 504)
-        case .readingBody: failExchange("response.body", status: 504)
+        case .readingHead: waitsForDownstream ? extendDeadline() : failExchange("response.first_byte", status: 504)
+        case .readingBody: waitsForDownstream ? extendDeadline() : failExchange("response.body", status: 504)
         case .tunnel, .closed: break
         }
+    }
+
+    /// The client has to move first, by its own deadlines: to send more of the request, or to take more of the answer.
+    private var waitsForDownstream: Bool {
+        guard let downstream = exchange?.downstream else { return false }
+        return downstream.hasOutput || (!answerBegan && !downstream.requestIsComplete && takesMore)
+    }
+
+    private func extendDeadline() {
+        setDeadline(state == .readingHead ? pool.settings.firstByteTimeout : pool.settings.idleTimeout)
     }
 
     private func connectEnded() {
@@ -260,7 +272,7 @@ final class UpstreamConnection: EventHandler {
 
     private func readBody(_ exchange: Exchange, _ buffer: inout ByteBuffer) {
         guard let downstream = exchange.downstream, !buffer.isEmpty else { return }
-        if downstream.passesBodyUnchanged, body.readableMax >= buffer.count {
+        if downstream.passesBodyUnchanged, body.isBare, body.readableMax >= buffer.count {
             let (consumed, event) = body.next(buffer.bytes)
             guard case .data = event else { return }
             exchange.responseBodyBytes &+= UInt64(consumed)

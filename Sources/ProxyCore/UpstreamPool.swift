@@ -93,9 +93,14 @@ public final class UpstreamPool {
         exchange.downstream?.fail(ExchangeError(side: .upstream, step: "connect", status: status))
     }
 
-    /// An attempt ended before the connection stood: the next endpoint, or the end.
+    /// An attempt ended before the connection stood: the endpoint's next address, the next endpoint, or the end.
     func connectFailed(_ exchange: Exchange, endpoint: Int, timedOut: Bool) {
         worker.counters.upstreamConnectFailures.add()
+        exchange.addressesTried += 1
+        if exchange.addressesTried < endpoints[endpoint].addresses.count, connect(exchange, endpoint: endpoint) {
+            return
+        }
+        exchange.addressesTried = 0
         exchange.endpointsTried |= 1 << UInt64(endpoint)
         exchange.error = ExchangeError(side: .upstream, step: "connect", status: timedOut ? 504 : 502)
         assign(exchange, fresh: false)

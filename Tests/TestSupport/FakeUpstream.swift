@@ -14,6 +14,7 @@ package final class FakeUpstream: Sendable {
         struct State {
             var peers: [Peer] = []
             var threads: [LoopThread] = []
+            var closedCount = 0
         }
         let state = Mutex(State())
     }
@@ -35,6 +36,7 @@ package final class FakeUpstream: Sendable {
                     let thread = try? LoopThread(name: "fake-connection") {
                         serve(peer, index)
                         peer.close()
+                        connections.state.withLock { $0.closedCount += 1 }
                     }
                     if let thread { state.threads.append(thread) }
                 }
@@ -54,6 +56,9 @@ package final class FakeUpstream: Sendable {
 
     /// Connections accepted so far.
     package var connectionCount: Int { connections.state.withLock(\.peers.count) }
+
+    /// Connections that this side has closed.
+    package var closedCount: Int { connections.state.withLock(\.closedCount) }
 
     /// Ends all connections and waits for their threads; called once.
     package func stop() {

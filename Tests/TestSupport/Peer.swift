@@ -203,9 +203,9 @@ extension [UInt8] {
     }
 }
 
-/// Polls until something holds; `false` after ten seconds.
-package func eventually(_ condition: () -> Bool) -> Bool {
-    for _ in 0..<10_000 {
+/// Polls until something holds; `false` after so many milliseconds.
+package func eventually(within milliseconds: Int = 10_000, _ condition: () -> Bool) -> Bool {
+    for _ in 0..<milliseconds {
         if condition() { return true }
         usleep(1000)
     }
