@@ -22,8 +22,16 @@ public struct Readiness: OptionSet, Sendable {
 public protocol EventHandler: AnyObject {
     /// The descriptor it was registered with became ready. Edge-triggered: read or write until it would block.
     func ready(_ readiness: Readiness)
+    /// Whether its events of a turn are to be handled before those of others, as far as this can be said now: an idle
+    /// connection whose end or unasked-for bytes have come must be known before another event puts it to use.
+    var goesFirst: Bool { get }
     /// The deadline set for its registration has passed; the deadline is cleared before the call.
     func deadlinePassed()
+}
+
+extension EventHandler {
+    /// No handler does, unless it says so.
+    public var goesFirst: Bool { false }
 }
 
 /// A registration with an event loop; goes stale when it is ended, and is never reused for another.

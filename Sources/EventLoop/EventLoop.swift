@@ -144,6 +144,7 @@ internal import Glibc
     }
 
     private func dispatch(_ count: Int) {
+        if count > 1 { dispatchFirst(count) }
         for position in 0..<count {
             // Within the capacity: epoll_wait was given it as its bound.
             let event = unsafe events[position]
@@ -153,6 +154,18 @@ internal import Glibc
                 continue
             }
             guard let handler = handler(of: Registration(bits: bits)) else { continue }
+            handler.ready(Readiness(rawValue: unsafe event.events))
+        }
+    }
+
+    /// Serves the handlers that go first; serving them once more with the others does no harm.
+    private func dispatchFirst(_ count: Int) {
+        for position in 0..<count {
+            // Within the capacity: epoll_wait was given it as its bound.
+            let event = unsafe events[position]
+            guard let handler = unsafe handler(of: Registration(bits: event.data.u64)), handler.goesFirst else {
+                continue
+            }
             handler.ready(Readiness(rawValue: unsafe event.events))
         }
     }

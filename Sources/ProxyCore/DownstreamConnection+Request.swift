@@ -83,7 +83,9 @@ extension DownstreamConnection {
 
     private func forward(_ exchange: Exchange, to pool: UpstreamPool) {
         guard bodyMayCome(exchange) else { return }
-        if exchange.allowsUpgrade, exchange.head.upgrade != nil,
+        exchange.isWebSocketHandshake = exchange.allowsUpgrade && exchange.head.method == .get
+            && WebSocketUpgrade.isNamed(by: exchange.head.upgrade, in: exchange.headBytes)
+        if exchange.isWebSocketHandshake,
             exchange.head.framing != .none || input.count > headByteCount
         {
             // Bytes before the 101 could be taken for a request by the endpoint.

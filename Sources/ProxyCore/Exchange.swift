@@ -13,8 +13,11 @@ public import HTTPModel
     public var responseFields = ByteBuffer(capacity: 256)
     /// The largest request body let through.
     public var bodyBytesMax = UInt64.max
-    /// Whether a request to upgrade the connection may be passed on.
+    /// Whether a WebSocket handshake may be passed on.
     public var allowsUpgrade = true
+    /// The request is a WebSocket handshake that is passed on as such. Any other `Upgrade` is ignored (RFC 9110
+    /// section 7.8): with h2c, requests would pass that nobody judges.
+    var isWebSocketHandshake = false
     /// The filter's own data.
     public let state: AnyObject
     /// Moves on when the exchange ends: whoever waits for something compares.
@@ -108,6 +111,7 @@ public import HTTPModel
         outgoing.removeAll()
         bodyBytesMax = .max
         allowsUpgrade = true
+        isWebSocketHandshake = false
         downstream = nil
         upstream = nil
         pool = nil

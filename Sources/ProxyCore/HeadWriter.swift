@@ -30,10 +30,8 @@ enum HeadWriter {
             buffer.append("\r\n" as StaticString)
         case .chunked: buffer.append("Transfer-Encoding: chunked\r\n" as StaticString)
         }
-        if exchange.allowsUpgrade, let upgrade = exchange.head.upgrade {
-            buffer.append("Connection: upgrade\r\nUpgrade: " as StaticString)
-            append(bytes, upgrade, to: &buffer)
-            buffer.append("\r\n" as StaticString)
+        if exchange.isWebSocketHandshake {
+            buffer.append("Connection: upgrade\r\nUpgrade: websocket\r\n" as StaticString)
         }
         buffer.append(contentsOf: exchange.upstreamFields)
         buffer.append("\r\n" as StaticString)

@@ -99,6 +99,9 @@ final class UpstreamConnection: EventHandler {
 
     // MARK: Events
 
+    /// An idle connection: what it has to say is no answer to a request that is about to be written to it.
+    var goesFirst: Bool { state == .idle }
+
     func ready(_ readiness: Readiness) {
         if state == .connecting {
             connectEnded()
@@ -381,8 +384,8 @@ final class UpstreamConnection: EventHandler {
     // MARK: Tunnel
 
     private func switchProtocols(_ exchange: Exchange, _ buffer: inout ByteBuffer, _ byteCount: Int) {
-        guard let downstream = exchange.downstream, exchange.allowsUpgrade, exchange.head.upgrade != nil,
-            downstream.requestIsComplete
+        guard let downstream = exchange.downstream, exchange.isWebSocketHandshake, downstream.requestIsComplete,
+            head.minorVersion > 0, upgradeFieldCount == 1, WebSocketUpgrade.isNamed(by: head.upgrade, in: buffer.bytes)
         else {
             buffer.removeAll()
             failExchange("response.upgrade", status: 502)
@@ -393,6 +396,12 @@ final class UpstreamConnection: EventHandler {
         worker.loop.clearDeadline(for: registration)
         downstream.startTunnel(head, buffer.bytes, byteCount)
         buffer.removeAll()
+    }
+
+    private var upgradeFieldCount: Int {
+        var count = 0
+        for index in 0..<head.fields.count where head.fields[index].known == .upgrade { count += 1 }
+        return count
     }
 
     /// Reads what a tunnel's endpoint sent; the downstream sends it on.

@@ -242,7 +242,7 @@ def test_exit_codes_are_those_of_the_table(arguments: list[str], code: int):
 
 # Metrics and logs of a gateway to which everything has happened that the lists speak of
 
-SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
 def eventful(connection: UpstreamConnection) -> None:
@@ -297,7 +297,7 @@ def live_through_everything(gateway: Gateway) -> None:
     assert status("/.gateway/login") == 302
     with gateway.connect() as peer:
         peer.sendall(
-            b"GET /public/upgrade HTTP/1.1\r\nHost: raw.demo.localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+            b"GET /public/upgrade HTTP/1.1\r\nHost: raw.demo.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
         assert read_response(peer).status == 101
         peer.sendall(b"enough")
