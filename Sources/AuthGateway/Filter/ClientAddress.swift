@@ -44,13 +44,18 @@ struct TrustedProxies: Sendable {
     private static func bare(_ entry: Substring) -> String {
         var text = entry.drop { $0 == " " || $0 == "\t" }
         while text.last == " " || text.last == "\t" { text = text.dropLast() }
-        if text.first == "[", let end = text.firstIndex(of: "]") {
+        if text.first == "[", let end = text.firstIndex(of: "]"), isPort(text[text.index(after: end)...]) {
             return String(text[text.index(after: text.startIndex)..<end])
         }
-        if text.count(where: { $0 == ":" }) == 1, let colon = text.firstIndex(of: ":") {
+        if text.count(where: { $0 == ":" }) == 1, let colon = text.firstIndex(of: ":"), isPort(text[colon...]) {
             return String(text[..<colon])
         }
         return String(text)
+    }
+
+    /// Nothing, or a colon and digits.
+    private static func isPort(_ text: Substring) -> Bool {
+        text.isEmpty || (text.first == ":" && UInt16(text.dropFirst()) != nil)
     }
 
     private static let entriesMax = 32
