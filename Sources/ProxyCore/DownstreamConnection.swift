@@ -215,11 +215,11 @@ final class DownstreamConnection: EventHandler {
     /// The gateway stops: an idle connection ends now, a busy one after its exchange.
     func drain() {
         keepsAlive = false
-        switch state {
-        case .handshaking: close()
-        case .readingHead where exchange == nil && !transport.hasOutput: close()
-        default: break
-        }
+        guard state == .readingHead, exchange == nil, !transport.hasOutput else { return }
+        // A request may wait in the socket, above all of a connection that was accepted just now.
+        canRead = true
+        advance()
+        if state == .readingHead, exchange == nil, !transport.hasOutput { close() }
     }
 
     /// Ends the exchange with an answer of ours if none has begun, else by cutting the connection.

@@ -44,6 +44,11 @@ public final class HandlerUpstream: Sendable {
         guard var request = exchange.handlerRequest, exchange.handlerTask == nil else { return }
         request.body = exchange.outgoing.withBytes { bytes in (0..<bytes.count).map { bytes[$0] } }
         exchange.outgoing.removeAll()
+        // Others may have come while the body was on its way.
+        guard exchange.worker.handledExchanges < Worker.handledExchangesMax else {
+            exchange.downstream?.fail(ExchangeError(side: .gateway, step: "handler.queue", status: 503))
+            return
+        }
         exchange.downstream?.clearDeadline()
         exchange.worker.handledExchanges += 1
         let ticket = Ticket(exchange: exchange, generation: exchange.generation)

@@ -9,6 +9,8 @@ internal import Glibc
 
     /// An IPv4 or IPv6 address as text, without brackets; `nil` for anything else.
     public init?(numericHost host: String, port: UInt16) {
+        // The C functions stop at a NUL.
+        guard !host.utf8.contains(0) else { return nil }
         var v4 = in_addr()
         var v6 = in6_addr()
         if unsafe inet_pton(AF_INET, host, &v4) == 1 {

@@ -197,6 +197,13 @@ final class TestGateway: @unchecked Sendable {
         return flag
     }
 
+    /// The same for a worker that is held.
+    func drainLater() -> Flag {
+        let flag = Flag()
+        worker.loop.mailbox.post { [self] _ in worker.drain { flag.set() } }
+        return flag
+    }
+
     /// Stops the thread; called once.
     func stop() {
         worker.loop.mailbox.post { $0.stop() }

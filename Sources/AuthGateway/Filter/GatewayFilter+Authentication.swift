@@ -138,6 +138,7 @@ extension GatewayFilter {
                 counters.sessionCacheHits.add()
                 state.credential = cached.credential
                 state.credentialState = .valid(.session)
+                checkName(state)
                 return nil
             }
             sessions.remove(key)
@@ -180,8 +181,18 @@ extension GatewayFilter {
         case .success(nil): state.clearsCookie = true
         case .success(let session?):
             let now = currentEpochSeconds()
-            // Ended while the answer was under way.
-            guard services.revocations.generation(of: key) == generation, session.isLive(at: now) else {
+            guard services.revocations.generation(of: key) == generation else {
+                // Ended while the answer was under way, or another one did whose counter is the same: only an answer
+                // that was asked for since then tells. The exchange waits on, within its first deadline.
+                let verdict = lookUp(key, exchange, state)
+                if case .suspend? = verdict { return }
+                if let verdict {
+                    exchange.proceed(verdict, generation: ticket.generation)
+                    return
+                }
+                break
+            }
+            guard session.isLive(at: now) else {
                 state.clearsCookie = true
                 break
             }
