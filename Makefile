@@ -24,9 +24,10 @@ bench: ## Measure against haproxy and nginx
 	@scripts/install run bench
 	@bench/run
 
-fuzz: ## Fuzz every parser for a short time
+FUZZ_SECONDS ?= 60
+fuzz: ## Fuzz every parser, each for a minute or FUZZ_SECONDS
 	@scripts/install fuzz
-	@fuzz/run
+	@fuzz/run $(FUZZ_SECONDS)
 
 image: ## Assemble the root filesystem of the container image under .dev/image
 	@scripts/install run
