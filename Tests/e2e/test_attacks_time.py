@@ -1,0 +1,133 @@
+"""Whoever is slow, or stays for ever: each wait has an end, and a tunnel ends with its session (R46, R64)."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.gateway import COOKIE, Gateway
+from support.upstream import FakeUpstream, UpstreamConnection, answer_always
+from support.wire import read_response
+
+HOST = b"Host: raw.demo.localhost\r\n"
+SHORT = {"handshake_timeout": "500ms", "head_timeout": "500ms", "body_timeout": "500ms", "idle_timeout": "500ms"}
+POST = b"POST /public/x HTTP/1.1\r\n" + HOST
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+#: What is sent at once, and what then comes piece by piece, each piece well within the timeouts.
+DRIPS = {
+    "a head": (b"GET /public/x HTTP/1.1\r\nA: ", b"b"),
+    "empty lines": (b"", b"\r\n"),
+    "the size of a chunk": (POST + CHUNKED, b"0"),
+    "an extension of a chunk": (POST + CHUNKED + b"1;", b"a"),
+    "trailers": (POST + CHUNKED + b"0\r\nA: ", b"b"),
+    "the body of a refused request": (b"POST /private/x HTTP/1.1\r\n" + HOST + b"Content-Length: 9999\r\n\r\n", b"x"),
+    "a body": (POST + b"Content-Length: 9999\r\n\r\n", b"x"),
+    "chunks": (POST + CHUNKED, b"1\r\nx\r\n"),
+}
+
+
+@pytest.fixture
+def hasty(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway with short timeouts towards clients and upstream, and whose stop waits for nobody."""
+    gateway = Gateway(tmp_path, {"raw": upstream.port}, {"stop_timeout": "500ms"})
+    for listener in gateway.configuration["listeners"][:2]:
+        listener.update(SHORT)
+    gateway.configuration["upstreams"]["raw"].update(first_byte_timeout="500ms", idle_timeout="500ms")
+    gateway.write()
+    with gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("case", DRIPS)
+def test_nobody_drips_for_ever(hasty: Gateway, case: str):
+    beginning, piece = DRIPS[case]
+    deadline = time.monotonic() + 4
+    with hasty.connect() as peer:
+        peer.sendall(beginning)
+        peer.settimeout(0.1)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                try:
+                    peer.sendall(piece)
+                    if not peer.recv(4096):
+                        return
+                except ConnectionError:
+                    return
+    pytest.fail("still open after eight times the timeout")
+
+
+@pytest.mark.parametrize("bytes_read", [0, 10])
+def test_a_client_that_does_not_read_gives_its_upstream_connection_back(
+    hasty: Gateway, upstream: FakeUpstream, bytes_read: int
+):
+    def script(connection: UpstreamConnection) -> None:
+        if connection.read_request():
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+            for _ in range(1000):
+                connection.send(b"x" * 100_000)
+            sent_all.append(True)
+
+    sent_all: list[bool] = []
+    upstream.script = script
+    with hasty.connect() as peer:
+        peer.sendall(b"GET /public/x HTTP/1.1\r\n" + HOST + b"\r\n")
+        peer.recv(1 + bytes_read)
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline and hasty.metrics()["connections_open"] > 0:
+            time.sleep(0.1)
+        assert hasty.metrics()["connections_open"] == 0
+    assert not sent_all
+    upstream.script = answer_always()
+    assert b" 200 OK" in hasty.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")[0]
+
+
+def test_R64_a_websocket_ends_with_its_session(upstream: FakeUpstream, start_gateway):
+    def script(connection: UpstreamConnection) -> None:
+        connection.read_head()
+        connection.send(SWITCHED)
+        while True:
+            connection.send(b"tick")
+            time.sleep(0.1)
+
+    upstream.script = script
+    own = start_gateway({"raw": upstream.port}, {"stop_timeout": "1s"})
+    client = own.sign_in("user@example.com")
+    cookie = f"Cookie: {COOKIE}={client.cookies[COOKIE]}\r\n\r\n".encode()
+    with own.connect() as peer:
+        peer.sendall(b"GET /private/x HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + cookie)
+        peer.settimeout(5)
+        assert peer.recv(4096).startswith(b"HTTP/1.1 101 ")
+        assert client.post(own.url("iam", "/api/auth/logout")).status_code == 200
+        deadline = time.monotonic() + 3
+        with contextlib.suppress(ConnectionError):
+            while peer.recv(4096):
+                assert time.monotonic() < deadline, "the tunnel is alive 3 s after sign-out"
+
+
+def test_one_slow_client_does_not_hold_up_its_worker(start_gateway, upstream: FakeUpstream):
+    """40 clients of the only worker do not read their long answers; the next one is served at once."""
+
+    def script(connection: UpstreamConnection) -> None:
+        while request := connection.read_request():
+            if request.target != "/public/long":
+                connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                continue
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n")
+            for _ in range(500):
+                connection.send(b"x" * 100_000)
+
+    upstream.script = script
+    own = start_gateway({"raw": upstream.port}, {"workers": 1, "stop_timeout": "1s"})
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            peer = stack.enter_context(own.connect())
+            peer.sendall(b"GET /public/long HTTP/1.1\r\n" + HOST + b"\r\n")
+        with own.connect() as other:
+            for _ in range(20):
+                began = time.monotonic()
+                other.sendall(b"GET /public/x HTTP/1.1\r\n" + HOST + b"\r\n")
+                assert read_response(other).body == b"ok"
+                assert time.monotonic() - began < 1
