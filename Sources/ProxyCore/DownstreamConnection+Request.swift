@@ -157,8 +157,12 @@ extension DownstreamConnection {
         if transport.isDrained, !endWaits { canRead = false }
         if buffer.isEmpty { worker.recycle(buffer) } else { input = buffer }
         switch result {
-        case .bytes:
-            setDeadline(listener.settings.bodyTimeout)
+        case .bytes(let count):
+            bodyBytesSinceDeadline += count
+            if bodyBytesSinceDeadline >= DownstreamConnection.bodyProgressBytes {
+                bodyBytesSinceDeadline = 0
+                setDeadline(listener.settings.bodyTimeout)
+            }
             return true
         case .wouldBlock:
             canRead = false
@@ -255,4 +259,6 @@ extension DownstreamConnection {
     /// A filter's own waits have shorter deadlines; this one only keeps an exchange from waiting for ever.
     static let decisionTimeout: UInt64 = 30_000_000_000
     static let lingerBytesMax = 1 << 20
+    /// A body that brings less than this within its timeout counts as silent.
+    static let bodyProgressBytes = 1024
 }

@@ -44,6 +44,7 @@ final class DownstreamConnection: EventHandler {
     /// The end of input is behind the bytes that wait: no event will announce it again.
     var endWaits = false
     var lingeredBytes = 0
+    var bodyBytesSinceDeadline = 0
     var lingersForInput = false
     /// The client does not take bytes any more; noticed while the upstream was being read.
     var sendFailed = false
@@ -138,6 +139,8 @@ final class DownstreamConnection: EventHandler {
                 setDeadline(listener.settings.bodyTimeout)
             } else if !requestBody.isFinished {
                 fail(ExchangeError(side: .downstream, step: "request.body", status: 408))
+            } else if exchange?.handlerTask != nil {
+                fail(ExchangeError(side: .gateway, step: "handler", status: 503))
             }
         case .tunnel: tunnelTimedOut()
         case .lingering: close()

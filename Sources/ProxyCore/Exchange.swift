@@ -83,6 +83,14 @@ public import HTTPModel
     /// Settings of the listener that accepted the connection.
     public var listener: ListenerSettings? { downstream?.listener.settings }
 
+    /// Whether the connection was upgraded for this exchange.
+    public var isUpgraded: Bool { wasUpgraded }
+
+    /// Ends the exchange and its connections at once, whatever is under way; `step` says in the log why.
+    public func cut(step: String) {
+        downstream?.abort(ExchangeError(side: .gateway, step: step, status: 0))
+    }
+
     /// Goes on after `suspend`. Ignored when the exchange has ended meanwhile: pass the generation seen before.
     public func proceed(_ verdict: Verdict, generation: UInt64) {
         guard generation == self.generation else { return }

@@ -49,7 +49,7 @@ public final class HandlerUpstream: Sendable {
             exchange.downstream?.fail(ExchangeError(side: .gateway, step: "handler.queue", status: 503))
             return
         }
-        exchange.downstream?.clearDeadline()
+        exchange.downstream?.setDeadline(DownstreamConnection.decisionTimeout)
         exchange.worker.handledExchanges += 1
         let ticket = Ticket(exchange: exchange, generation: exchange.generation)
         let mailbox = exchange.worker.loop.mailbox

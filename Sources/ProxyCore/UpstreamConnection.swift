@@ -215,12 +215,14 @@ final class UpstreamConnection: EventHandler {
 
     private func received(_ buffer: inout ByteBuffer) {
         guard let exchange else { return }
+        let isContinuedHead = answerBegan && state == .readingHead
         if !answerBegan {
             answerBegan = true
             exchange.firstByteAt = worker.loop.now
             exchange.isReplayable = false
         }
-        setDeadline(pool.settings.idleTimeout)
+        // A head has this long from its first byte to its last, however it drips.
+        if !isContinuedHead { setDeadline(pool.settings.idleTimeout) }
         if state == .readingHead { readHead(exchange, &buffer) }
         if state == .readingBody { readBody(exchange, &buffer) }
     }
@@ -241,6 +243,11 @@ final class UpstreamConnection: EventHandler {
                 return
             }
             if head.status < 200 {
+                head.markHopByHop(in: buffer.bytes)
+                // An interim answer says nothing about cookies, least of all about the gateway's own.
+                for index in 0..<head.fields.count where head.fields[index].known == .setCookie {
+                    head.fields[index].isDropped = true
+                }
                 exchange.downstream?.sendInterim(head, buffer.bytes)
                 buffer.consume(byteCount)
                 head.reset()

@@ -74,6 +74,11 @@ public final class Worker {
         finishDrainIfIdle()
     }
 
+    /// Calls `body` with each exchange under way; it may cut the exchange.
+    public func forEachOpenExchange(_ body: (Exchange) -> Void) {
+        for connection in Array(connections.values) { if let exchange = connection.exchange { body(exchange) } }
+    }
+
     /// Connections that are open now.
     public var connectionCount: Int { connections.count }
 

@@ -7,6 +7,8 @@ import RateLimit
 /// what the subject may do: that is decided for every request.
 final class Credential {
     let kind: CredentialKind
+    /// Where the session is stored; `nil` for tokens.
+    let sessionKey: SessionKey?
     let claims: SubjectClaims
     /// Seconds since the epoch between which it may be used, clock skew included.
     let usableFrom: Int64
@@ -16,8 +18,12 @@ final class Credential {
     private var assertions: [String: (line: [UInt8], replacedAt: Int64)] = [:]
     private var blocks: [GatewayConfiguration.Route.HeaderPreset: [UInt8]] = [:]
 
-    init(kind: CredentialKind, claims: SubjectClaims, usableFrom: Int64, usableUntil: Int64, prefix: SourcePrefix) {
+    init(
+        kind: CredentialKind, sessionKey: SessionKey? = nil, claims: SubjectClaims, usableFrom: Int64,
+        usableUntil: Int64, prefix: SourcePrefix
+    ) {
         self.kind = kind
+        self.sessionKey = sessionKey
         self.claims = claims
         self.usableFrom = usableFrom
         self.usableUntil = usableUntil

@@ -37,6 +37,7 @@ final class WorkerHost: @unchecked Sendable {
         }
         guard let made else { preconditionFailure("the worker makes its filter") }
         filter = made
+        made.watchOpenExchanges(of: worker)
         self.services = services
         self.index = index
         mailbox = worker.loop.mailbox

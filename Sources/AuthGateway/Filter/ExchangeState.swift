@@ -26,6 +26,10 @@ final class ExchangeState {
     var refusal: CredentialRefusal?
     /// A session cookie came that is no session: it is cleared with the answer.
     var clearsCookie = false
+    /// The revocation table's value that the session is known to be good for.
+    var watchedGeneration: UInt64 = 0
+    /// The store is being asked whether the session still lives.
+    var isBeingWatched = false
     var isPreflight = false
     var isNavigation = false
     /// Why the exchange was not forwarded, for the log; `allow` otherwise.
@@ -47,6 +51,8 @@ final class ExchangeState {
         credentialState = .absent
         refusal = nil
         clearsCookie = false
+        watchedGeneration = 0
+        isBeingWatched = false
         isPreflight = false
         isNavigation = false
         decision = "allow"

@@ -137,6 +137,7 @@ extension GatewayFilter {
             if cached.generation == generation, now < cached.believedUntil, cached.credential.isUsable(at: now) {
                 counters.sessionCacheHits.add()
                 state.credential = cached.credential
+                state.watchedGeneration = generation
                 state.credentialState = .valid(.session)
                 checkName(state)
                 return nil
@@ -197,7 +198,7 @@ extension GatewayFilter {
                 break
             }
             let credential = Credential(
-                kind: .session, claims: session.claims, usableFrom: 0,
+                kind: .session, sessionKey: key, claims: session.claims, usableFrom: 0,
                 usableUntil: min(session.expiresAt, session.idleExpiresAt), prefix: snapshot.sessionPrefix)
             let ttl = snapshot.configuration.authentication.session.cacheTTL.components.seconds
             // The store answered by the rights of this exchange's configuration: nothing for exchanges of a newer one.
@@ -206,6 +207,7 @@ extension GatewayFilter {
                     CachedSession(credential: credential, generation: generation, believedUntil: now + ttl), for: key)
             }
             state.credential = credential
+            state.watchedGeneration = generation
             state.credentialState = .valid(.session)
             checkName(state)
         }

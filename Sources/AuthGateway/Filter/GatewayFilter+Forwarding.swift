@@ -96,6 +96,8 @@ extension GatewayFilter {
             if GatewayFilter.isTraceparent(bytes.extracting(value)) {
                 identifier = value.lowerBound + 3..<value.lowerBound + 35
             }
+        }
+        for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .traceparent {
             exchange.head.fields[index].isDropped = true
         }
         exchange.upstreamFields.append("traceparent: 00-" as StaticString)

@@ -25,6 +25,7 @@ final class GatewayFilter: RequestFilter {
     var logLines = ByteBuffer(capacity: 65_536)
     var isLogFlushScheduled = false
     var requestIDs = RequestIDs()
+    var openExchangeWatch: OpenExchangeWatch?
 
     init(services: GatewayServices, loop: EventLoop) {
         self.services = services
