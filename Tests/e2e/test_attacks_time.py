@@ -44,7 +44,7 @@ def hasty(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Gateway]:
 @pytest.mark.parametrize("case", DRIPS)
 def test_nobody_drips_for_ever(hasty: Gateway, case: str):
     beginning, piece = DRIPS[case]
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + 3
     with hasty.connect() as peer:
         peer.sendall(beginning)
         peer.settimeout(0.1)
@@ -56,7 +56,7 @@ def test_nobody_drips_for_ever(hasty: Gateway, case: str):
                         return
                 except ConnectionError:
                     return
-    pytest.fail("still open after eight times the timeout")
+    pytest.fail("still open after six times the timeout")
 
 
 @pytest.mark.parametrize("bytes_read", [0, 10])
