@@ -10,7 +10,9 @@ extension IdentityHandler {
     ///
     /// Only a JSON body is read: another site's form cannot send one, and its script not without asking first.
     func apiSignIn(_ request: Request) async -> Response {
-        guard RequestOrigin(request, isForm: false) != .foreign else { return Responses.error(.forbidden, "Cross-site request") }
+        guard RequestOrigin(request, isForm: false) != .foreign else {
+            return Responses.error(.forbidden, "Cross-site request")
+        }
         guard isJSON(request) else {
             return Responses.error(.unsupportedMediaType, "Content-Type must be application/json")
         }
@@ -43,7 +45,9 @@ extension IdentityHandler {
 
     /// `POST /api/auth/logout`
     func apiSignOut(_ request: Request) async -> Response {
-        guard RequestOrigin(request, isForm: false) != .foreign else { return Responses.error(.forbidden, "Cross-site request") }
+        guard RequestOrigin(request, isForm: false) != .foreign else {
+            return Responses.error(.forbidden, "Cross-site request")
+        }
         do throws(StoreError) {
             try await endPresentedSession(request)
             return Responses.json(.ok, ["status": "success", "message": "Logged out"])

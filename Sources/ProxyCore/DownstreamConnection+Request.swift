@@ -83,7 +83,8 @@ extension DownstreamConnection {
 
     private func forward(_ exchange: Exchange, to pool: UpstreamPool) {
         guard bodyMayCome(exchange) else { return }
-        exchange.isWebSocketHandshake = exchange.allowsUpgrade && exchange.head.method == .get
+        exchange.isWebSocketHandshake =
+            exchange.allowsUpgrade && exchange.head.method == .get
             && WebSocketUpgrade.isNamed(by: exchange.head.upgrade, in: exchange.headBytes)
         if exchange.isWebSocketHandshake,
             exchange.head.framing != .none || input.count > headByteCount

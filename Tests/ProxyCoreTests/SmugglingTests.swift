@@ -61,7 +61,8 @@ struct SmugglingTests {
             let victim = try gateway.connect()
             victim.send(get("/mine"))
             #expect(victim.readMessage().status == 200)
-            #expect(note().last == "GET /mine HTTP/1.1")
+            // The endpoint may notice the end of the first request after it has answered the second.
+            #expect(note().contains("GET /mine HTTP/1.1"))
             #expect(!note().contains { $0.contains("admin") })
         }
     }

@@ -8,8 +8,8 @@ import Testing
 /// Upgraded connections (RFC 9110 section 7.8).
 @Suite(.ownThread, .serialized, .timeLimit(.minutes(1)))
 struct TunnelTests {
-    private static let upgrade = get("/", "Connection: upgrade\r\nUpgrade: test/1\r\n")
-    private static let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: test/1\r\n\r\n"
+    private static let upgrade = get("/", "Connection: upgrade\r\nUpgrade: websocket\r\n")
+    private static let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 
     /// Opens a tunnel; `serve` has the endpoint's side from behind its 101.
     private func withTunnel(
@@ -19,7 +19,7 @@ struct TunnelTests {
     ) throws {
         let upstream = try FakeUpstream { peer, _ in
             let request = peer.readMessage()
-            guard request["upgrade"] == "test/1", request["connection"] == "upgrade" else { return }
+            guard request["upgrade"] == "websocket", request["connection"] == "upgrade" else { return }
             peer.send(Self.agreed + greeting)
             serve(peer)
         }
@@ -28,7 +28,7 @@ struct TunnelTests {
             client.send(Self.upgrade)
             let answer = client.readMessage()
             #expect(answer.status == 101)
-            #expect(answer["upgrade"] == "test/1" && answer["connection"] == "upgrade")
+            #expect(answer["upgrade"] == "websocket" && answer["connection"] == "upgrade")
             #expect(answer["x-seen"] == "by-filter")
             try body(gateway, client)
         }

@@ -45,7 +45,8 @@ struct ManagedFields: Sendable {
     /// Names that some header preset writes, those of the connection's facts, and those by which applications and their
     /// servers take another path, method, scheme or proxy than the ones that were decided about.
     static let managedNames: Set<String> = [
-        "script-name", "path-info", "request-uri", "x-script-name", "x-scheme", "x-rewrite-url", "x-http-method-override",
+        "script-name", "path-info", "request-uri", "x-script-name", "x-scheme", "x-rewrite-url",
+        "x-http-method-override",
         "x-http-method", "x-method-override", "proxy", "trace-parent",
         "forwarded", "x-real-ip", "remote-user", "remote-groups", "remote-name", "remote-email",
     ]

@@ -145,6 +145,7 @@ final class FilterGateway: @unchecked Sendable {
                     onStoreError: limit.onStoreError)
             ],
             sessionPrefix: SourcePrefix(nil, others: [issuer.prefix]), identity: HandlerUpstream(Nothing()),
+            assertions: AssertionSigner(key: try SigningKey.generate(), issuer: "https://iam.example"),
             sessions: sessions, endpoints: [], redisAddresses: [])
         let metrics = MetricRegistry()
         let services = GatewayServices(

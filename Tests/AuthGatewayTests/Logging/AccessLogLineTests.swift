@@ -13,7 +13,7 @@ struct AccessLogLineTests {
 
     @Test(arguments: [
         ("plain", "plain"), ("a\"b\\c", #"a\"b\\c"#), ("a\r\nb", #"a\u000d\u000ab"#), ("\u{1B}[2J", #"\u001b[2J"#),
-        ("\u{7F}", #"\u007f"#), ("é€😀", "é€😀"), ("\u{85}", #"\u00c2\u0085"#),
+        ("\u{7F}", #"\u007f"#), ("é€😀", "é€😀"), ("\u{85}", #"\u0085"#), ("a\u{2028}b\u{2029}", #"a\u2028b\u2029"#),
     ])
     func `escapes what would break the line or act on a terminal`(text: String, line: String) {
         #expect(escaped(text.bytes) == line.bytes)

@@ -15,6 +15,8 @@ private enum SlowFields {
     static func isManaged(_ folded: String) -> Bool {
         ["x-auth-", "x-forwarded-", "x-original-", "x-authentik-"].contains(where: folded.hasPrefix)
             || [
+                "script-name", "path-info", "request-uri", "x-script-name", "x-scheme", "x-rewrite-url",
+                "x-http-method-override", "x-http-method", "x-method-override", "proxy", "trace-parent",
                 "forwarded", "x-real-ip", "remote-user", "remote-groups", "remote-name", "remote-email",
             ].contains(folded)
     }
@@ -40,6 +42,7 @@ private enum SlowFields {
         "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix",
         "x-forwarded-uri", "x-forwarded-user", "x-forwarded-email", "x-forwarded-groups",
         "x-forwarded-preferred-username", "x-forwarded-access-token", "forwarded", "x-real-ip", "x-original-uri",
+        "script-name", "path-info", "x-script-name", "x-rewrite-url", "x-http-method-override", "proxy",
         "x-original-url", "x-original-method", "remote-user", "remote-groups", "remote-name", "remote-email",
         "x-authentik-username", "x-authentik-groups", "x-authentik-uid", "x-authentik-jwt", "x-auth-", "x-forwarded-",
     ]
