@@ -42,10 +42,12 @@ struct FailureTests {
         try withGateway(upstream) { gateway in
             for minor in [1, 0] {
                 let client = try gateway.connect()
-                client.send("GET / HTTP/1.\(minor)\r\nHost: a.test\r\n\r\n")
-                // Bytes that wait in the client's buffer may be lost with the reset; the end must not be in order.
+                client.send("GET / HTTP/1.\(minor)\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+                // Bytes that wait in the client's buffer may be lost with the reset; the end must not be in order. Where
+                // nothing of the answer was sent yet, another one may be.
                 let (answer, end) = client.readToEnd()
-                #expect(end == .reset || (answer.isEmpty && end == .closed), "\(answer)")
+                let isLawful = end == .reset || (answer.isEmpty && end == .closed) || answer.hasPrefix("HTTP/1.1 502 ")
+                #expect(isLawful, "\(answer)")
             }
             #expect(gateway.record.ends(2).allSatisfy { $0.error?.step == "response.body" })
         }
