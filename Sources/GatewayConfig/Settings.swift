@@ -59,7 +59,7 @@ enum Settings {
             help: "Longest wait for a complete request head.")
         static let bodyTimeout = Setting.with(
             "listeners[].body_timeout", timeout, default: .seconds(30),
-            help: "Longest silence while a request body is read.")
+            help: "Longest silence while a request body is read; less than 1 KiB within it counts as silence.")
         static let idleTimeout = Setting.with(
             "listeners[].idle_timeout", timeout, default: .seconds(60),
             help: "How long a connection may wait for its next request.")

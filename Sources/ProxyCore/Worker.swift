@@ -114,7 +114,7 @@ public final class Worker {
         let now = currentEpochSeconds()
         if now != dateSeconds {
             dateSeconds = now
-            date = Array("Date: \(httpDate(now))\r\n".utf8)
+            date = Array("Date: \(CivilTime(epochSeconds: now).httpDate)\r\n".utf8)
         }
         buffer.append(date)
     }
@@ -153,26 +153,4 @@ public struct WorkerCounters: Sendable {
         upstreamConnectionsIdle = registry.gauge(
             "upstream_connections_idle", help: "Idle connections kept for reuse.")
     }
-}
-
-/// An instant in the format of RFC 9110 section 5.6.7, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
-func httpDate(_ seconds: Int64) -> String {
-    let days = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
-    let rest = seconds - days * 86_400
-    // Days since 0000-03-01, so that leap days come last (the civil-from-days method).
-    let shifted = days + 719_468
-    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-    let dayOfEra = shifted - era * 146_097
-    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let monthIndex = (5 * dayOfYear + 2) / 153
-    let day = dayOfYear - (153 * monthIndex + 2) / 5 + 1
-    let month = monthIndex < 10 ? monthIndex + 3 : monthIndex - 9
-    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-    let weekday = ((days % 7) + 11) % 7
-    func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    let weekdays = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-    let time = "\(two(rest / 3600)):\(two(rest / 60 % 60)):\(two(rest % 60))"
-    return "\(weekdays[Int(weekday)]), \(two(day)) \(months[Int(month) - 1]) \(year) \(time) GMT"
 }

@@ -29,14 +29,17 @@ final class SignalSource: EventHandler {
     func deadlinePassed() {}
 }
 
-/// Calls once a second.
+/// Calls again and again.
 final class Ticker: EventHandler {
     private let loop: EventLoop
+    private let interval: UInt64
     private let action: () -> Void
     private var registration = Registration.none
 
-    init(loop: EventLoop, action: @escaping () -> Void) {
+    /// - Parameter interval: nanoseconds from the end of one call to the next.
+    init(loop: EventLoop, interval: UInt64, action: @escaping () -> Void) {
         self.loop = loop
+        self.interval = interval
         self.action = action
         registration = loop.register(handler: self)
         schedule()
@@ -50,7 +53,7 @@ final class Ticker: EventHandler {
     }
 
     private func schedule() {
-        loop.setDeadline(MonotonicInstant.current().advanced(byNanoseconds: 1_000_000_000), for: registration)
+        loop.setDeadline(MonotonicInstant.current().advanced(byNanoseconds: interval), for: registration)
     }
 }
 

@@ -84,7 +84,7 @@ final class ControlThread: @unchecked Sendable {
     func serve() throws(SystemError) {
         if let adminSocket { try admin.listen(on: adminSocket.socket.number, settings: adminSocket.settings) }
         signals = try SignalSource(loop: admin.loop) { [unowned self] number in received(signal: number) }
-        ticker = Ticker(loop: admin.loop) { [unowned self] in tick() }
+        ticker = Ticker(loop: admin.loop, interval: 1_000_000_000) { [unowned self] in tick() }
         for worker in workers { try worker.start() }
         readiness.set(true)
         logger.notice(

@@ -8,7 +8,7 @@ import ProxyCore
 extension GatewayFilter {
     /// Begins to look; called once, on the worker's thread or before it runs.
     func watchOpenExchanges(of worker: Worker) {
-        let watch = OpenExchangeWatch(loop: loop) { [unowned self, unowned worker] in
+        let watch = Ticker(loop: loop, interval: 500_000_000) { [unowned self, unowned worker] in
             worker.forEachOpenExchange { exchange in examine(exchange) }
         }
         openExchangeWatch = watch
@@ -68,29 +68,4 @@ extension GatewayFilter {
 
     /// An exchange younger than this is a request, not a stream: its answer may finish.
     static let streamAge: UInt64 = 1_000_000_000
-}
-
-/// Calls twice a second.
-final class OpenExchangeWatch: EventHandler {
-    private let loop: EventLoop
-    private let action: () -> Void
-    private var registration = Registration.none
-
-    init(loop: EventLoop, action: @escaping () -> Void) {
-        self.loop = loop
-        self.action = action
-        registration = loop.register(handler: self)
-        schedule()
-    }
-
-    func ready(_ readiness: Readiness) {}
-
-    func deadlinePassed() {
-        action()
-        schedule()
-    }
-
-    private func schedule() {
-        loop.setDeadline(MonotonicInstant.current().advanced(byNanoseconds: 500_000_000), for: registration)
-    }
 }

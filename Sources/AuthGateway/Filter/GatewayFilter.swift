@@ -25,7 +25,7 @@ final class GatewayFilter: RequestFilter {
     var logLines = ByteBuffer(capacity: 65_536)
     var isLogFlushScheduled = false
     var requestIDs = RequestIDs()
-    var openExchangeWatch: OpenExchangeWatch?
+    var openExchangeWatch: Ticker?
 
     init(services: GatewayServices, loop: EventLoop) {
         self.services = services
