@@ -79,7 +79,7 @@ def test_R20_with_underscores_let_through_no_managed_name_is(underscores: Gatewa
     }
 
 
-def test_the_plain_redirect_leads_to_hosts_of_the_routes_alone(underscores: Gateway):
+def test_R31_the_plain_redirect_leads_to_hosts_of_the_routes_alone(underscores: Gateway):
     for host, target, status in (
         ("raw.demo.localhost", "/x?y", 308),
         ("evil.example", "/", 404),

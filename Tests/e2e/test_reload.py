@@ -187,3 +187,19 @@ def test_R53_the_lowest_tls_version_holds_after_a_reload(start_gateway, upstream
 
     wait_until(refuses_tls_1_2, "TLS 1.2 is refused")
     assert gateway.get("raw", "/public/x").status_code == 200
+
+
+def test_R86_a_remembered_token_is_judged_by_the_rules_of_now(start_gateway, upstream: FakeUpstream):
+    gateway = start_gateway({"raw": upstream.port})
+    bearer = {"Authorization": f"Bearer {gateway.mint()}"}
+    for _ in range(8):  # Every worker remembers it.
+        assert gateway.get("raw", "/private/x", headers=bearer).status_code == 200
+    gateway.configuration["identity"]["token_audience"] = "another"
+    gateway.reload()
+    wait_until(lambda: gateway.metrics()["config_reloads_total"] == 1, "the reload is taken")
+    # The workers hear of it a moment later.
+    wait_until(
+        lambda: all(gateway.get("raw", "/private/x", headers=bearer).status_code == 401 for _ in range(8)),
+        "no worker takes the token any more",
+    )
+    assert gateway.get("raw", "/private/x", headers={"Authorization": f"Bearer {gateway.mint()}"}).status_code == 200
