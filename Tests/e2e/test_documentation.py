@@ -297,7 +297,8 @@ def live_through_everything(gateway: Gateway) -> None:
     assert status("/.gateway/login") == 302
     with gateway.connect() as peer:
         peer.sendall(
-            b"GET /public/upgrade HTTP/1.1\r\nHost: raw.demo.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            b"GET /public/upgrade HTTP/1.1\r\nHost: raw.demo.localhost\r\n"
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
         assert read_response(peer).status == 101
         peer.sendall(b"enough")

@@ -73,7 +73,9 @@ def test_the_gateway_answers_in_it_as_nobody_special_on_a_read_only_root(
         assert gateway.get("raw", "/public/x").status_code == 200
         assert (state / "gateway.db").exists()
         options = Path(f"/proc/{gateway.program.pid}/mountinfo").read_text()
-        assert re.search(rf"{re.escape(str(rootfs))} (/|{re.escape(str(rootfs))}) ro[, ]", options), "the root can be written to"
+        assert re.search(rf"{re.escape(str(rootfs))} (/|{re.escape(str(rootfs))}) ro[, ]", options), (
+            "the root can be written to"
+        )
     finally:
         gateway.stop()
 
