@@ -71,8 +71,11 @@ internal import Glibc
     }
 
     /// Makes room for `byteCount` more bytes behind the last one.
-    public mutating func reserve(_ byteCount: Int) {
-        guard capacity - end < byteCount else { return }
+    @inline(__always) public mutating func reserve(_ byteCount: Int) {
+        if capacity - end < byteCount { makeRoom(byteCount) }
+    }
+
+    private mutating func makeRoom(_ byteCount: Int) {
         let held = count
         if start > 0, capacity - held >= byteCount, held <= start {
             // Both ranges lie within the region and do not overlap, since held <= start.
@@ -177,15 +180,21 @@ internal import Glibc
     /// Appends a number as 16 lower-case hexadecimal digits.
     public mutating func append(hexDigits number: UInt64) {
         reserve(16)
-        var rest = number
-        for position in stride(from: 15, through: 0, by: -1) {
-            let digit = UInt8(truncatingIfNeeded: rest & 15)
-            // Within the 16 reserved bytes.
-            unsafe base?.storeBytes(
-                of: digit &+ (digit < 10 ? 0x30 : 0x57), toByteOffset: end + position, as: UInt8.self)
-            rest >>= 4
-        }
+        let high = ByteBuffer.hexDigits(of: number >> 32).bigEndian
+        let low = ByteBuffer.hexDigits(of: number & 0xFFFF_FFFF).bigEndian
+        // Within the 16 reserved bytes.
+        unsafe base?.storeBytes(of: high, toByteOffset: end, as: UInt64.self)
+        unsafe base?.storeBytes(of: low, toByteOffset: end + 8, as: UInt64.self)
         end += 16
+    }
+
+    /// The eight digits of a 32-bit number, the first in the highest byte: all nibbles at once.
+    private static func hexDigits(of number: UInt64) -> UInt64 {
+        var nibbles = (number | number << 16) & 0x0000_FFFF_0000_FFFF
+        nibbles = (nibbles | nibbles << 8) & 0x00FF_00FF_00FF_00FF
+        nibbles = (nibbles | nibbles << 4) & 0x0F0F_0F0F_0F0F_0F0F
+        let isLetter = (nibbles &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+        return nibbles &+ 0x3030_3030_3030_3030 &+ isLetter &* 0x27
     }
 
     /// Appends a number in lower-case hexadecimal, without leading zeros.

@@ -37,6 +37,14 @@ import Testing
         #expect(text(buffer) == "\(number) \(String(number, radix: 16))")
     }
 
+    @Test(arguments: [0, 1, 9, 10, 15, 16, 0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210, .max])
+    func `sixteen digits are what Swift prints, with zeros before`(number: UInt64) {
+        var buffer = ByteBuffer()
+        buffer.append(hexDigits: number)
+        let digits = String(number, radix: 16)
+        #expect(text(buffer) == String(repeating: "0", count: 16 - digits.count) + digits)
+    }
+
     @Test func `taking moves the contents out`() {
         var buffer = ByteBuffer()
         buffer.append("left" as StaticString)
