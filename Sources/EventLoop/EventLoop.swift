@@ -10,6 +10,9 @@ internal import Glibc
     public let mailbox: Mailbox
     /// Read once for each turn of the loop.
     public private(set) var now: MonotonicInstant
+    /// Whether the handler that runs is the first one since the kernel was asked for events: what it knows of other
+    /// descriptors is as new as can be.
+    public private(set) var isFirstOfTurn = true
 
     private let epoll: Descriptor
     private var slots: [Slot] = []
@@ -131,10 +134,15 @@ internal import Glibc
         let count = unsafe Int(
             epoll_wait(epoll.number, events.baseAddress, CInt(EventLoop.eventsPerTurn), timeout))
         now = .current()
+        isFirstOfTurn = true
         let again = unfinished
         if !again.isEmpty { unfinished = [] }
         if count > 0 { dispatch(count) }
-        for registration in again { handler(of: registration)?.ready([.readable, .writable]) }
+        for registration in again {
+            handler(of: registration)?.ready([.readable, .writable])
+            isFirstOfTurn = false
+        }
+        isFirstOfTurn = false
         fireDeadlines()
         while !turnEndActions.isEmpty {
             let actions = turnEndActions
@@ -151,10 +159,12 @@ internal import Glibc
             let bits = unsafe event.data.u64
             if bits == EventLoop.mailboxBits {
                 for job in mailbox.takeAll() { job(self) }
+                isFirstOfTurn = false
                 continue
             }
             guard let handler = handler(of: Registration(bits: bits)) else { continue }
             handler.ready(Readiness(rawValue: unsafe event.events))
+            isFirstOfTurn = false
         }
     }
 

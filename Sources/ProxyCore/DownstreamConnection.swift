@@ -51,19 +51,16 @@ final class DownstreamConnection: EventHandler {
     private var registration = Registration.none
     private var isAdvancing = false
 
-    init?(
-        _ descriptor: consuming Descriptor, peer storage: sockaddr_storage, _ length: socklen_t,
-        listener: ListenerSocket, worker: Worker
-    ) {
-        (peer, peerPort) = DownstreamConnection.address(storage)
+    init?(_ accepted: consuming AcceptedConnection, listener: ListenerSocket, worker: Worker) {
+        (peer, peerPort) = DownstreamConnection.address(accepted.peer)
         self.listener = listener
         self.worker = worker
         isSecure = listener.settings.tls != nil
         if let context = listener.settings.tls {
             guard let session = TLSSession(context: context, wire: worker.wire) else { return nil }
-            transport = Transport(descriptor, tls: session, wire: worker.wire)
+            transport = Transport(accepted.descriptor, tls: session, wire: worker.wire)
         } else {
-            transport = Transport(descriptor, tls: nil, wire: worker.wire)
+            transport = Transport(accepted.descriptor, tls: nil, wire: worker.wire)
             state = .readingHead
         }
     }

@@ -57,28 +57,40 @@ final class ListenerSocket: EventHandler {
                 case EAGAIN: return
                 case EMFILE, ENFILE, ENOBUFS, ENOMEM:
                     if !refuseOne() { return }
-                default: continue
+                    continue
+                // Errors of one connection, which Linux hands to accept: the next one may be sound.
+                case ECONNABORTED, EINTR, EPROTO, EPERM, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET,
+                    ENOPROTOOPT, EOPNOTSUPP:
+                    continue
+                default:
+                    tryAgainLater()
+                    return
                 }
-                continue
             }
-            open(Descriptor(adopting: number), storage, length)
+            worker.counters.connectionsAccepted.add()
+            let accepted = AcceptedConnection(
+                descriptor: Descriptor(adopting: number), peer: storage, settings: settings)
+            worker.place(accepted, listener: self)
         }
         worker.loop.callAgain(registration)
     }
 
-    private func open(_ descriptor: consuming Descriptor, _ storage: sockaddr_storage, _ length: socklen_t) {
+    /// Begins to serve a connection; `nil` when it had to be refused.
+    func open(_ accepted: consuming AcceptedConnection) -> DownstreamConnection? {
         var noDelay: CInt = 1
         _ = unsafe setsockopt(
-            descriptor.number, CInt(IPPROTO_TCP), TCP_NODELAY, &noDelay, socklen_t(MemoryLayout<CInt>.size))
-        worker.counters.connectionsAccepted.add()
-        guard let connection = DownstreamConnection(descriptor, peer: storage, length, listener: self, worker: worker)
+            accepted.descriptor.number, CInt(IPPROTO_TCP), TCP_NODELAY, &noDelay,
+            socklen_t(MemoryLayout<CInt>.size))
+        guard openConnections < settings.connectionsMax,
+            let connection = DownstreamConnection(accepted, listener: self, worker: worker)
         else {
             worker.counters.connectionsRefused.add()
-            return
+            return nil
         }
         openConnections += 1
         worker.counters.connectionsOpen.add(1)
         connection.start()
+        return connection
     }
 
     /// At the cap: what waits is accepted and closed at once, so that a client learns it now and not at a timeout.
@@ -92,14 +104,17 @@ final class ListenerSocket: EventHandler {
             close(number)
             worker.counters.connectionsRefused.add()
         }
+        tryAgainLater()
+    }
+
+    private func tryAgainLater() {
         isBehind = true
         worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: 50_000_000), for: registration)
     }
 
     private func refuseOne() -> Bool {
         guard spareDescriptor >= 0 else {
-            isBehind = true
-            worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: 50_000_000), for: registration)
+            tryAgainLater()
             return false
         }
         close(spareDescriptor)

@@ -131,6 +131,14 @@ struct Transport: ~Copyable {
             descriptor.number, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
     }
 
+    /// Whether bytes or the end of input wait in the socket; asks the kernel.
+    func hasInput() -> Bool {
+        var byte: UInt8 = 0
+        let flags = CInt(MSG_PEEK) | CInt(MSG_DONTWAIT)
+        // Room for the one byte that is looked at and left where it is.
+        return unsafe recv(descriptor.number, &byte, 1, flags) >= 0 || (errno != EAGAIN && errno != EINTR)
+    }
+
     /// The error a connect attempt ended with; zero when it succeeded.
     func takeSocketError() -> CInt {
         var code: CInt = 0

@@ -99,6 +99,10 @@ final class UpstreamConnection: EventHandler {
 
     // MARK: Events
 
+    /// Whether an idle connection has something to say, which can be no answer. Readiness tells it, as new as the turn;
+    /// when other handlers have run meanwhile, the kernel is asked.
+    var hasSpoken: Bool { !worker.loop.isFirstOfTurn && transport.hasInput() }
+
     /// An idle connection: what it has to say is no answer to a request that is about to be written to it.
     var goesFirst: Bool { state == .idle }
 

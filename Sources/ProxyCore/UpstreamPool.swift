@@ -79,9 +79,7 @@ public final class UpstreamPool {
             let index = next
             next = next + 1 == endpoints.count ? 0 : next + 1
             if exchange.endpointsTried & (1 << UInt64(index)) != 0 { continue }
-            if !fresh, let connection = endpoints[index].idle.popLast() {
-                idleCount -= 1
-                worker.counters.upstreamConnectionsIdle.add(-1)
+            if !fresh, let connection = takeIdle(endpoint: index) {
                 exchange.endpointName = endpoints[index].name
                 connection.serve(exchange)
                 return
@@ -91,6 +89,17 @@ public final class UpstreamPool {
         }
         let status = exchange.error?.status == 504 ? 504 : 502
         exchange.downstream?.fail(ExchangeError(side: .upstream, step: "connect", status: status))
+    }
+
+    /// An idle connection that has nothing to say; those that do are closed.
+    private func takeIdle(endpoint index: Int) -> UpstreamConnection? {
+        while let connection = endpoints[index].idle.popLast() {
+            idleCount -= 1
+            worker.counters.upstreamConnectionsIdle.add(-1)
+            if !connection.hasSpoken { return connection }
+            connection.closeIdle()
+        }
+        return nil
     }
 
     /// An attempt ended before the connection stood: the endpoint's next address, the next endpoint, or the end.

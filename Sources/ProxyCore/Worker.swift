@@ -1,5 +1,6 @@
 public import EventLoop
 internal import HTTPModel
+internal import Synchronization
 public import Telemetry
 
 /// One thread's share of the data plane: its loop, its buffers, its pooled exchanges. Shares nothing mutable with other
@@ -28,6 +29,7 @@ public final class Worker {
     private var listeners: [ListenerSocket] = []
     private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
     private var whenDrained: (() -> Void)?
+    private var balance: (group: ConnectionBalance, own: ConnectionBalance.Member)?
     private var dateSeconds: Int64 = -1
     private var date: [UInt8] = []
 
@@ -66,9 +68,10 @@ public final class Worker {
     /// Accepts what waits, then stops, so that the sockets may be closed when this returns; lets exchanges finish; calls
     /// `whenDrained` when no connection is left.
     public func drain(whenDrained: @escaping () -> Void) {
+        isDraining = true
+        balance?.own.isAccepting.store(false, ordering: .sequentiallyConsistent)
         for listener in listeners { listener.stop() }
         listeners = []
-        isDraining = true
         self.whenDrained = whenDrained
         for connection in connections.values { connection.drain() }
         finishDrainIfIdle()
@@ -86,13 +89,58 @@ public final class Worker {
 
     func closed(_ connection: DownstreamConnection) {
         connections[ObjectIdentifier(connection)] = nil
-        if isDraining { finishDrainIfIdle() }
+        countDown()
     }
 
-    private func finishDrainIfIdle() {
-        guard connections.isEmpty, let action = whenDrained else { return }
+    func finishDrainIfIdle() {
+        let onTheirWay = balance?.own.connections.load(ordering: .sequentiallyConsistent) ?? 0
+        guard connections.isEmpty, onTheirWay == 0, let action = whenDrained else { return }
         whenDrained = nil
         action()
+    }
+
+    // MARK: Balance
+
+    func join(_ group: ConnectionBalance, as member: ConnectionBalance.Member) { balance = (group, member) }
+
+    /// Serves a connection that one of this worker's listeners accepted, or lets a worker that holds fewer serve it.
+    func place(_ accepted: consuming AcceptedConnection, listener: ListenerSocket) {
+        guard let balance else {
+            serve(accepted, listener)
+            return
+        }
+        if !isDraining, let member = balance.group.betterPlace(than: balance.own) {
+            guard let returned = balance.group.hand(accepted, to: member) else {
+                counters.connectionsHandedOver.add()
+                return
+            }
+            accepted = returned
+        }
+        balance.own.connections.add(1, ordering: .sequentiallyConsistent)
+        serve(accepted, listener)
+    }
+
+    /// Serves a connection that another worker accepted, and that is counted as this one's already.
+    func adopt(_ accepted: consuming AcceptedConnection) {
+        let name = accepted.settings.name
+        // A reload may have taken the address away meanwhile; the connection is served by the rules it came under.
+        let listener =
+            listeners.first { $0.settings.name == name }
+            ?? ListenerSocket(socket: -1, settings: accepted.settings, worker: self)
+        serve(accepted, listener)
+    }
+
+    private func serve(_ accepted: consuming AcceptedConnection, _ listener: ListenerSocket) {
+        guard let connection = listener.open(accepted) else {
+            countDown()
+            return
+        }
+        if isDraining { connection.drain() }
+    }
+
+    private func countDown() {
+        balance?.own.connections.subtract(1, ordering: .sequentiallyConsistent)
+        if isDraining { finishDrainIfIdle() }
     }
 
     // MARK: Pools
@@ -126,6 +174,8 @@ public struct WorkerCounters: Sendable {
     public let connectionsAccepted: Counter
     /// Connections closed because a cap was reached.
     public let connectionsRefused: Counter
+    /// Connections that were given to a worker that held fewer.
+    public let connectionsHandedOver: Counter
     /// Downstream connections open now.
     public let connectionsOpen: Gauge
     /// TLS handshakes that failed.
@@ -144,6 +194,8 @@ public struct WorkerCounters: Sendable {
         connectionsAccepted = registry.counter("connections_accepted_total", help: "Connections accepted.")
         connectionsRefused = registry.counter(
             "connections_refused_total", help: "Connections closed because a cap was reached.")
+        connectionsHandedOver = registry.counter(
+            "connections_handed_over_total", help: "Connections given to a worker that held fewer.")
         connectionsOpen = registry.gauge("connections_open", help: "Downstream connections open now.")
         handshakeFailures = registry.counter("tls_handshake_failures_total", help: "TLS handshakes that failed.")
         handshakesResumed = registry.counter("tls_handshakes_resumed_total", help: "TLS handshakes that resumed.")

@@ -144,6 +144,42 @@ struct FailureTests {
         }
     }
 
+    @Test func `bytes that nobody asked for answer no request, if they come while others are served`() throws {
+        let go = Gate()
+        let sent = Gate()
+        let upstream = try FakeUpstream { peer, index in
+            _ = peer.readMessage()
+            peer.send(okResponse)
+            if index == 0 {
+                go.wait()
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+                sent.open()
+            }
+            _ = peer.readToEnd()
+        }
+        // Served first, this request makes the endpoint speak after the worker asked the kernel for events.
+        let whenDeciding: (String) -> Void = { path in
+            guard path == "/own" else { return }
+            go.open()
+            sent.wait()
+        }
+        try withGateway(upstream, filter: { $0.whenDeciding = whenDeciding }) { gateway in
+            let client = try gateway.connect()
+            let other = try gateway.connect()
+            client.send(get("/"))
+            #expect(client.readMessage().body == "ok")
+            #expect(eventually { gateway.counters.upstreamConnectionsIdle.value == 1 })
+            #expect(eventually { gateway.connectionCount == 2 })
+            let held = gateway.hold()
+            other.send(get("/own"))
+            client.send(get("/"))
+            held.open()
+            #expect(other.readMessage().body == "mine")
+            #expect(client.readMessage().body == "ok")
+            #expect(upstream.connectionCount == 2)
+        }
+    }
+
     @Test func `bytes behind an answer's end go to nobody`() throws {
         let upstream = try FakeUpstream { _ in okResponse + "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison" }
         try withGateway(upstream) { gateway in

@@ -41,6 +41,8 @@ final class TestFilter: RequestFilter {
     var handler: HandlerUpstream?
     var bodyBytesMax = UInt64.max
     var allowsUpgrade = true
+    /// Called on the worker's thread before a request is judged, with its path.
+    var whenDeciding: (String) -> Void = { _ in }
     /// Exchanges that wait for the test, with their generations.
     var waiting: [(exchange: Exchange, generation: UInt64)] = []
 
@@ -54,6 +56,7 @@ final class TestFilter: RequestFilter {
         let bytes = exchange.headBytes
         let range = Int(exchange.head.path.start)..<Int(exchange.head.path.start) + Int(exchange.head.path.count)
         let path = String(decoding: range.map { bytes[$0] }, as: UTF8.self)
+        whenDeciding(path)
         if path.hasPrefix("/own") {
             return .respond(LocalResponse(status: path == "/own/204" ? 204 : 200, body: Array("mine".utf8)))
         }

@@ -63,6 +63,7 @@ final class ControlThread: @unchecked Sendable {
             try host.prepare(snapshot, sockets: sockets.numbers(worker: index))
             workers.append(host)
         }
+        WorkerHost.balance(workers)
         self.workers = workers
         admin = try Worker(index: 0, counters: WorkerCounters(MetricRegistry())) { _ in
             AdminFilter(metrics: metrics, readiness: readiness)

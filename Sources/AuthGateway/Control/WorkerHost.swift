@@ -49,6 +49,9 @@ final class WorkerHost: @unchecked Sendable {
         try listen(snapshot, sockets: sockets)
     }
 
+    /// Makes the workers share what they accept; before any of them starts.
+    static func balance(_ hosts: [WorkerHost]) { _ = ConnectionBalance(hosts.map(\.worker)) }
+
     func start() throws(SystemError) {
         thread = try LoopThread(name: "worker-\(index)") { [self] in worker.loop.run() }
     }

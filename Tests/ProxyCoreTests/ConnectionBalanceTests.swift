@@ -1,0 +1,136 @@
+import EventLoop
+import HTTPModel
+import Synchronization
+import Telemetry
+import TestSupport
+import Testing
+
+@testable import ProxyCore
+
+/// Workers hand connections over when they hold clearly more than the others, and lose none of them.
+@Suite(.ownThread, .serialized, .timeLimit(.minutes(1)))
+struct ConnectionBalanceTests {
+    @Test(arguments: [
+        (held: 0, total: 0, workers: 2, isTooMany: false), (1, 1, 1, false), (1, 1, 2, true), (1, 2, 2, false),
+        (5, 8, 2, false), (6, 9, 2, true), (125, 400, 4, false), (126, 400, 4, true), (50, 200, 4, false),
+    ])
+    func `more than one and a quarter of the mean is too many`(
+        _ row: (held: Int, total: Int, workers: Int, isTooMany: Bool)
+    ) {
+        #expect(ConnectionBalance.isTooMany(row.held, of: row.total, workers: row.workers) == row.isTooMany)
+    }
+
+    @Test func `what one worker accepts is spread over all, and every connection is served`() throws {
+        let workers = try Workers(count: 3)
+        defer { workers.stop() }
+        // Only the first worker listens: without handing over it would hold them all.
+        let clients = try (0..<60).map { _ in try Peer(port: workers.port) }
+        for client in clients {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+        }
+        let held = workers.connectionCounts
+        #expect(held.reduce(0, +) == 60)
+        #expect(held.allSatisfy { (15...26).contains($0) }, "\(held)")
+        for client in clients { client.close() }
+        #expect(eventually { workers.connectionCounts == [0, 0, 0] })
+        // The counts went down with the connections: the next ones are spread the same way.
+        let more = try (0..<3).map { _ in try Peer(port: workers.port) }
+        for client in more {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+        }
+        #expect(workers.connectionCounts == [1, 1, 1])
+    }
+
+    @Test func `a worker that drains gets nothing more, and what was on its way to it is answered`() throws {
+        for _ in 0..<20 {
+            let workers = try Workers(count: 2)
+            defer { workers.stop() }
+            let first = try Peer(port: workers.port)
+            first.send(get("/own"))
+            #expect(first.readMessage().status == 200)
+            // The second worker drains while the first hands over to it.
+            let drained = workers.drainLater(1)
+            let clients = try (0..<10).map { _ in try Peer(port: workers.port) }
+            for client in clients { client.send(get("/own")) }
+            for client in clients {
+                let (text, _) = client.readAnswerOrEnd()
+                // Idle when it came to a draining worker: closed in order; else answered.
+                #expect(text.isEmpty || text.hasPrefix("HTTP/1.1 200"))
+            }
+            #expect(eventually { drained.isSet })
+            let last = try Peer(port: workers.port)
+            last.send(get("/own"))
+            #expect(last.readMessage().status == 200)
+        }
+    }
+}
+
+extension Peer {
+    /// One answer with its four bytes of body, or nothing if the connection ended.
+    fileprivate func readAnswerOrEnd() -> (String, Bool) {
+        let head = read(until: "\r\n\r\n")
+        guard !head.isEmpty else { return ("", true) }
+        return (head + String(decoding: read(count: 4), as: UTF8.self), false)
+    }
+}
+
+/// Workers that know each other; the first one listens.
+private final class Workers: @unchecked Sendable {
+    // Everything but the mailboxes belongs to the workers' threads once they run.
+    private let workers: [Worker]
+    private let socket: ListeningSocket
+    private var threads: [LoopThread] = []
+    let port: UInt16
+
+    init(count: Int) throws {
+        guard let any = NetworkAddress(numericHost: "127.0.0.1", port: 0) else { throw Peer.Problem("address") }
+        socket = try ListeningSocket(any)
+        port = socket.address.port
+        workers = try (0..<count).map { index in
+            try Worker(index: index, counters: WorkerCounters(MetricRegistry())) { _ in TestFilter(record: Record()) }
+        }
+        let second = TestGateway.second
+        let settings = ListenerSettings(
+            name: "test", tls: nil, port: port, connectionsMax: 1000, handshakeTimeout: 5 * second,
+            headTimeout: 5 * second, bodyTimeout: 5 * second, idleTimeout: 5 * second, tunnelIdleTimeout: 5 * second,
+            headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50), chunkExtensionBytesMax: 64, filterIndex: 0)
+        try workers[0].listen(on: socket.number, settings: settings)
+        _ = ConnectionBalance(workers)
+        for index in workers.indices {
+            threads.append(try LoopThread(name: "test-\(index)") { [self] in workers[index].loop.run() })
+        }
+    }
+
+    /// What each worker holds; asked of it on its own thread.
+    var connectionCounts: [Int] {
+        workers.indices.map { index in
+            let count = Mutex(0)
+            let gate = Gate()
+            let box = Box(count)
+            workers[index].loop.mailbox.post { [self] _ in
+                box.value.withLock { $0 = workers[index].connectionCount }
+                gate.open()
+            }
+            gate.wait()
+            return box.value.withLock { $0 }
+        }
+    }
+
+    private final class Box: Sendable {
+        let value: Mutex<Int>
+        init(_ value: consuming Mutex<Int>) { self.value = value }
+    }
+
+    func drainLater(_ index: Int) -> Flag {
+        let flag = Flag()
+        workers[index].loop.mailbox.post { [self] _ in workers[index].drain { flag.set() } }
+        return flag
+    }
+
+    func stop() {
+        for worker in workers { worker.loop.mailbox.post { $0.stop() } }
+        for thread in threads { thread.join() }
+    }
+}
