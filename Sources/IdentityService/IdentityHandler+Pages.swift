@@ -118,7 +118,12 @@ extension IdentityHandler {
             + (settings.cookie.isSecure ? "; Secure" : "") + "; HttpOnly; SameSite=Lax"
     }
 
-    private var flowCookieName: String { settings.cookie.isSecure ? "__Host-gateway_login" : "gateway_login" }
+    /// Without its prefix: the cookie that ties a form to the browser it was shown in.
+    public static let formCookieName = "gateway_login"
+
+    private var flowCookieName: String {
+        settings.cookie.isSecure ? "__Host-\(IdentityHandler.formCookieName)" : IdentityHandler.formCookieName
+    }
     private var staleFormText: String {
         "This form had been open for too long, or came from elsewhere. Please try again."
     }

@@ -19,7 +19,7 @@ final class ListenerSocket: EventHandler {
         self.socket = socket
         self.settings = settings
         self.worker = worker
-        spareDescriptor = unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
+        openSpareDescriptor()
     }
 
     deinit { if spareDescriptor >= 0 { close(spareDescriptor) } }
@@ -44,6 +44,7 @@ final class ListenerSocket: EventHandler {
 
     private func acceptAll() {
         isBehind = false
+        openSpareDescriptor()
         for _ in 0..<1024 {
             guard openConnections < settings.connectionsMax else {
                 refuseWaiting()
@@ -112,17 +113,31 @@ final class ListenerSocket: EventHandler {
         worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: 50_000_000), for: registration)
     }
 
+    /// Descriptors are used up: accepts one connection with the spare one and closes it. Another thread may take what
+    /// was let go of; then what waits is looked at again soon.
     private func refuseOne() -> Bool {
+        openSpareDescriptor()
         guard spareDescriptor >= 0 else {
             tryAgainLater()
             return false
         }
         close(spareDescriptor)
+        spareDescriptor = -1
         let number = unsafe accept(nil, nil)
-        if number >= 0 { close(number) }
-        worker.counters.connectionsRefused.add()
-        spareDescriptor = unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
+        let isQueueEmpty = number < 0 && errno == EAGAIN
+        if number >= 0 {
+            close(number)
+            worker.counters.connectionsRefused.add()
+        } else if !isQueueEmpty {
+            tryAgainLater()
+        }
+        openSpareDescriptor()
         return number >= 0
+    }
+
+    private func openSpareDescriptor() {
+        guard spareDescriptor < 0 else { return }
+        spareDescriptor = unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
     }
 
     private func accept(_ storage: UnsafeMutablePointer<sockaddr_storage>?, _ length: UnsafeMutablePointer<socklen_t>?)

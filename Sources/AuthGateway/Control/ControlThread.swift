@@ -246,6 +246,7 @@ final class ControlThread: @unchecked Sendable {
             throw StartError("\(options.configurationPath): \(error)")
         }
         snapshot = new
+        builder.process.remoteKeys.keep(onlyOf: new.configuration)
         watcher = FileWatcher(new.configuration.watchedFiles)
         for worker in workers {
             let numbers = sockets.numbers(worker: worker.index, names: added)

@@ -1,6 +1,7 @@
 import GatewayConfig
 import HTTPModel
 import IdentityModel
+import IdentityService
 import JOSE
 import ProxyCore
 import RateLimit
@@ -79,7 +80,8 @@ final class GatewaySnapshot: Sendable {
         cookieNames = SessionCookieNames(
             configured: session.cookieName
                 ?? SessionCookieNames.defaultName(
-                    hasTLS: configuration.listeners.contains { $0.tls != nil }, hasDomain: session.domain != nil))
+                    hasTLS: configuration.listeners.contains { $0.tls != nil }, hasDomain: session.domain != nil),
+            others: [IdentityHandler.formCookieName])
         knownHosts = KnownHosts(configuration.routes)
     }
 }

@@ -1,4 +1,5 @@
 import EventLoop
+import GatewayConfig
 import IdentityModel
 import IdentityService
 import Logging
@@ -76,6 +77,17 @@ final class RemoteKeySets: Sendable {
             sets[source] = set
             return set
         }
+    }
+
+    /// Lets go of the sets that the configuration does not name any more: nothing fetches them from now on.
+    func keep(onlyOf configuration: GatewayConfiguration) {
+        let wanted = Set(
+            configuration.authentication.jwt.compactMap { issuer -> Source? in
+                guard case .url(let url) = issuer.keys else { return nil }
+                return Source(url: url, refreshInterval: issuer.refreshInterval)
+            })
+        sets.withLock { $0 = $0.filter { wanted.contains($0.key) } }
+        states.withLock { $0 = $0.filter { wanted.contains($0.key) } }
     }
 
     /// Begins the fetches that are due and logs what changed; called about once a second, returns at once.

@@ -2,14 +2,15 @@
 struct SessionCookieNames: Sendable {
     /// The name under which a session is looked for and set.
     let configured: [UInt8]
-    /// The configured name and its other spellings: `__Host-x`, `__Secure-x` and `x`.
+    /// The configured name and the others, each in its spellings: `__Host-x`, `__Secure-x` and `x`.
     let all: [[UInt8]]
 
-    init(configured name: String) {
+    /// - Parameter others: names without prefix of cookies that are ours too, and no session.
+    init(configured name: String, others: [String] = []) {
         let prefixes = ["__Host-", "__Secure-"]
         let base = prefixes.first(where: name.hasPrefix).map { String(name.dropFirst($0.count)) } ?? name
         configured = Array(name.utf8)
-        all = (prefixes + [""]).map { Array(($0 + base).utf8) }
+        all = ([base] + others).flatMap { base in (prefixes + [""]).map { Array(($0 + base).utf8) } }
     }
 
     /// The name where the file gives none: the strict prefix needs TLS, and allows no domain (RFC 6265bis

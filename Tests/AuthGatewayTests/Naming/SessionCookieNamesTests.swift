@@ -17,6 +17,17 @@ import Testing
         }
     }
 
+    @Test func `the other cookies of ours are ours in each spelling, and never a session`() {
+        let names = SessionCookieNames(configured: "s", others: ["gateway_login"])
+        #expect(names.configured == "s".bytes)
+        for name in ["s", "__Host-s", "gateway_login", "__Host-gateway_login", "__Secure-gateway_login"] {
+            let found = names.contains(name.bytes.span)
+            #expect(found, "\(name)")
+        }
+        let found = names.contains("gateway_logout".bytes.span)
+        #expect(!found)
+    }
+
     @Test func `the strict prefix is taken with TLS and without a domain`() {
         #expect(SessionCookieNames.defaultName(hasTLS: true, hasDomain: false) == "__Host-gateway_session")
         #expect(SessionCookieNames.defaultName(hasTLS: true, hasDomain: true) == "gateway_session")
