@@ -11,7 +11,7 @@ from pathlib import Path
 from support.gateway import Gateway, route
 from support.processes import ROOT, wait_until
 from support.upstream import FakeUpstream
-from support.wire import connect, read_response, responses
+from support.wire import connect, read_all, read_response, responses
 
 HEAD = b"Host: raw.demo.localhost\r\n"
 
@@ -173,10 +173,26 @@ def test_R53_the_lowest_tls_version_holds_after_a_reload(start_gateway, upstream
         timeout=20,
     )
     assert "Cipher is (NONE)" in old.stdout
-    gateway.configuration["listeners"][0]["tls"]["minimum_version"] = "1.3"
-    gateway.reload()
     context = ssl.create_default_context(cafile=str(gateway.certificates / "ca.pem"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
+    ask = b"GET /public/x HTTP/1.1\r\nHost: raw.demo.localhost\r\n"
+    idle = connect(gateway.https_port, context, "raw.demo.localhost")
+    idle.sendall(ask + b"\r\n")
+    assert read_response(idle).status == 200
+    busy = connect(gateway.https_port, context, "raw.demo.localhost")
+    busy.sendall(ask + b"Content-Length: 2\r\n\r\na")
+    plain = gateway.connect()
+    plain.sendall(ask + b"\r\n")
+    assert read_response(plain).status == 200
+    gateway.configuration["listeners"][0]["tls"]["minimum_version"] = "1.3"
+    gateway.reload()
+    # Connections of the old policy end: idle ones now, the others with their exchange. Those without TLS stay.
+    assert read_all(idle) == (b"", True)
+    busy.sendall(b"b")
+    assert read_response(busy).get("Connection") == "close"
+    assert read_all(busy) == (b"", True)
+    plain.sendall(ask + b"\r\n")
+    assert read_response(plain).status == 200
 
     def refuses_tls_1_2() -> bool:
         try:
