@@ -61,7 +61,8 @@ extension ConfigurationReader {
         guard let address, section.pair("tls") == nil || tls != nil else { return nil }
         return .init(
             location: section.location, address: address, tls: tls, redirectToHTTPSPort: port.map(UInt16.init),
-            publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax, handshakeTimeout: handshakeTimeout, headTimeout: headTimeout,
+            publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax, handshakeTimeout: handshakeTimeout,
+            headTimeout: headTimeout,
             bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
             headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,
             allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)

@@ -92,7 +92,8 @@ enum Settings {
             SettingGroup(
                 "listeners[].tls.certificates", .listOfMappings,
                 help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
-            certificate, key, minimumVersion, redirectToHTTPS, publicPort, connectionsMax, handshakeTimeout, headTimeout,
+            certificate, key, minimumVersion, redirectToHTTPS, publicPort, connectionsMax, handshakeTimeout,
+            headTimeout,
             bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax, chunkExtensionBytesMax,
             allowInvalidUTF8, underscoreHeaders,
         ]

@@ -146,7 +146,9 @@ struct RequestFramingTests {
         }
     }
 
-    @Test(arguments: ["Accept", "Cookie", "Cache-Control", "X-Forwarded-For", "Via", "If-None-Match", "Content-Encoding"])
+    @Test(arguments: [
+        "Accept", "Cookie", "Cache-Control", "X-Forwarded-For", "Via", "If-None-Match", "Content-Encoding",
+    ])
     func `R24 takes several lines of a field that is a list`(name: String) throws {
         #expect(try refusal(request("\(name): a", "\(name): b")) == nil)
     }

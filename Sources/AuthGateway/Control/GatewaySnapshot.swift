@@ -54,8 +54,8 @@ final class GatewaySnapshot: Sendable {
     init(
         configuration: GatewayConfiguration, table: RouteTable, routes: [CompiledRoute],
         listenerSettings: [ListenerSettings], authenticators: [TokenAuthenticator], limits: [Limit],
-        sessionPrefix: SourcePrefix, sessionCookie: SessionCookieSettings, identity: HandlerUpstream, assertions: AssertionSigner,
-        sessions: any SessionAuthority,
+        sessionPrefix: SourcePrefix, sessionCookie: SessionCookieSettings, identity: HandlerUpstream,
+        assertions: AssertionSigner, sessions: any SessionAuthority,
         endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
     ) {
         self.configuration = configuration

@@ -38,7 +38,9 @@ extension GatewayFilter {
             exchange.target.append(bytes, exchange.head.query.range)
         }
         if let refusal = removeManagedFields(exchange, state, settings.managedFields) { return refusal }
-        if let port = settings.redirectToHTTPSPort, !state.isSecure { return redirectToHTTPS(exchange, state, port: port) }
+        if let port = settings.redirectToHTTPSPort, !state.isSecure {
+            return redirectToHTTPS(exchange, state, port: port)
+        }
         return nil
     }
 
@@ -154,7 +156,8 @@ extension GatewayFilter {
         }
         if let line = onlyLine(of: .xForwardedPort, exchange) {
             let digits = text(bytes, line)
-            if digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let port = UInt16(digits), port > 0 { state.port = port }
+            let isNumber = digits.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            if isNumber, let port = UInt16(digits), port > 0 { state.port = port }
         }
     }
 
