@@ -88,7 +88,9 @@ ADDED: dict[str, bytes] = {
 @pytest.fixture(scope="module")
 def running(raw_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose file is spoilt, again and again."""
-    with Gateway(tmp_path_factory.mktemp("running"), {"raw": raw_upstream.port}) as gateway:
+    endpoint = {"endpoints": [f"127.0.0.1:{raw_upstream.port}"], "keep_alive": {"timeout": "0s"}}
+    changes = {"upstreams": {"raw": endpoint}}
+    with Gateway(tmp_path_factory.mktemp("running"), {"raw": raw_upstream.port}, changes) as gateway:
         gateway.good = gateway.configuration_file.read_bytes()
         yield gateway
 
