@@ -72,13 +72,26 @@ def test_an_answer_that_ends_anywhere_is_not_whole(own: Gateway, application: Fa
     assert resources.memory_growth < 4 * MIB
 
 
-def test_garbage_without_end_is_given_up(own: Gateway, application: FakeUpstream):
-    def babble(connection: UpstreamConnection) -> None:
+def babbles(beginning: bytes, more: bytes) -> Callable[[UpstreamConnection], None]:
+    def script(connection: UpstreamConnection) -> None:
         connection.read_request()
         connection.send(beginning)
         while True:
             connection.send(more * 1000)
 
+    return script
+
+
+def test_interim_answers_without_end_are_given_up(own: Gateway, application: FakeUpstream):
+    application.script = babbles(b"", b"HTTP/1.1 100 Continue\r\n\r\n")
+    resources = Resources(own)
+    received = ask(own)
+    assert b" 200 " not in received
+    assert responses(received[received.rindex(b"HTTP/1.1 ") :])[0].status == 504
+    assert resources.memory_growth < 4 * MIB
+
+
+def test_garbage_without_end_is_given_up(own: Gateway, application: FakeUpstream):
     application.script = answer_always()
     assert final_status(ask(own)) == 200
     resources = Resources(own)
@@ -87,12 +100,11 @@ def test_garbage_without_end_is_given_up(own: Gateway, application: FakeUpstream
         (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"),
         (b"HTTP/1.1 200 OK\r\nA: ", b"x"),
         (b"HTTP/1.1 200 ", b"x"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n"),
     ):
-        application.script = babble
+        application.script = babbles(beginning, more)
         assert final_status(ask(own)) in (None, 502), (beginning, more)
     resources.wait_for_descriptors()
     assert resources.memory_growth < 4 * MIB
