@@ -1,6 +1,5 @@
 """Files that are no `gateway.yaml`, by mistake or by malice: refused at once, at a place that is named, cheaply."""
 
-import os
 import re
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from support.upstream import FakeUpstream
 from support.wire import responses
 
 HOST = b"Host: raw.demo.localhost\r\n"
-#: Longest time for a refusal, in seconds, and most memory, in bytes: what a bomb must not reach.
+#: Longest time for a refusal, in seconds, and most memory, in bytes: both less than a bomb would take.
 TIME_MAX = 2
 MEMORY_MAX = 128 * MIB
 
@@ -99,31 +98,30 @@ def spoil(good: bytes, added: bytes) -> bytes:
     return added[1:] if added.startswith(b"=") else good + added
 
 
-def check(file: Path) -> tuple[int, str, float, int]:
-    """Exit code, output, seconds, and most resident bytes of `auth-gateway check`."""
+def check(file: Path) -> tuple[int, str, float]:
+    """Exit code, output and seconds of `auth-gateway check`, which is given no more than the permitted memory."""
     began = time.monotonic()
-    with (file.parent / "said").open("wb+") as said:
-        process = subprocess.Popen([binary(), "check", "--config", file], stdout=said, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        text = said.read().decode(errors="replace")
-    return process.returncode, text, time.monotonic() - began, usage.ru_maxrss * 1024
+    command = ["prlimit", f"--data={MEMORY_MAX}", binary(), "check", "--config", file]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    return done.returncode, (done.stdout + done.stderr).decode(errors="replace"), time.monotonic() - began
 
 
 @pytest.mark.parametrize("case", ADDED)
 def test_check_refuses_it_at_a_place_in_time_and_in_little_memory(running: Gateway, tmp_path: Path, case: str):
     file = tmp_path / "bad.yaml"
     file.write_bytes(spoil(running.good, ADDED[case]))
-    code, said, seconds, memory = check(file)
+    code, said, seconds = check(file)
     assert code == 1, said[:500]
     if case != "ten megabytes":
         assert re.search(r"bad\.yaml:[1-9]\d*:[1-9]\d*: ", said), said[:500]
     assert "bad.yaml" in said
     assert seconds < TIME_MAX
-    assert memory < MEMORY_MAX
     assert len(said) < 100_000, "what is said is for people"
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", said), "and does nothing to a terminal"
+
+
+def refusals(gateway: Gateway) -> float:
+    return gateway.metrics()["config_reload_failures_total"]
 
 
 def status(gateway: Gateway, path: bytes) -> int:
@@ -134,10 +132,10 @@ def status(gateway: Gateway, path: bytes) -> int:
 def test_a_running_gateway_stays_with_its_old_file_whatever_the_new_one_is(running: Gateway):
     resources = Resources(running)
     for case, added in ADDED.items():
-        refused = running.metrics()["config_reload_failures_total"]
+        refused = refusals(running)
         running.configuration_file.write_bytes(spoil(running.good, added))
         running.program.signal(signal.SIGHUP)
-        wait_until(lambda: running.metrics()["config_reload_failures_total"] > refused, f"{case} is refused", 5)  # noqa: B023
+        wait_until(lambda count=refused: refusals(running) > count, f"{case} is refused", 5)
         assert [status(running, path) for path in (b"/public/x", b"/private/x", b"/x")] == [200, 401, 404], case
     assert resources.memory_growth < MEMORY_MAX
     resources.wait_for_descriptors()
@@ -152,16 +150,17 @@ def test_a_running_gateway_stays_with_its_old_file_whatever_the_new_one_is(runni
 def test_a_file_with_60000_mistakes_is_refused_in_few_words(running: Gateway, tmp_path: Path):
     file = tmp_path / "bad.yaml"
     file.write_bytes(b"".join(b"k%d: 1\n" % number for number in range(60_000)))
-    code, said, seconds, memory = check(file)
+    code, said, seconds = check(file)
     assert code == 1
-    assert (seconds < TIME_MAX, memory < MEMORY_MAX, len(said) < 100_000) == (True, True, True)
+    assert seconds < TIME_MAX
+    assert len(said) < 100_000
 
 
 def test_a_file_that_is_no_file_is_refused(running: Gateway, tmp_path: Path):
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     for name in ("folder.yaml", "loop.yaml", "absent.yaml"):
-        code, said, seconds, _ = check(tmp_path / name)
+        code, said, seconds = check(tmp_path / name)
         assert (code, name in said) == (1, True)
         assert seconds < TIME_MAX
 
@@ -170,6 +169,5 @@ def test_the_good_file_is_good(running: Gateway, tmp_path: Path):
     """The other side of all these refusals, with a comment of any script behind it."""
     file = tmp_path / "good.yaml"
     file.write_bytes(running.good + "# ß 中 \U0001f600\n".encode())
-    code, said, _, memory = check(file)
+    code, said, _ = check(file)
     assert code == 0, said
-    assert memory < MEMORY_MAX
