@@ -242,6 +242,8 @@ final class ControlThread: @unchecked Sendable {
                 loaded.configuration, loaded.compiled, listenerSettings: settings, endpoints: loaded.endpoints,
                 redisAddresses: loaded.redisAddresses)
         } catch {
+            // Else they would count as open when the file is good, and nobody would accept on them.
+            sockets.close(added)
             throw StartError("\(options.configurationPath): \(error)")
         }
         snapshot = new
