@@ -247,7 +247,7 @@ final class ControlThread: @unchecked Sendable {
             throw StartError("\(options.configurationPath): \(error)")
         }
         snapshot = new
-        watcher = FileWatcher(new.configuration.watchedFiles)
+        watcher = loaded.watcher
         for worker in workers {
             let numbers = sockets.numbers(worker: worker.index, names: added)
             worker.mailbox.post { _ in worker.replace(new, newSockets: numbers) }

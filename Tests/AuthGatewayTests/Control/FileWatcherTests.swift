@@ -5,7 +5,7 @@ import Testing
 @testable import AuthGateway
 
 /// A folder of its own for files that change.
-private final class Folder {
+final class Folder {
     let path: String
 
     init() throws {
@@ -73,10 +73,12 @@ private final class Folder {
 }
 
 /// A watcher that expectations may ask.
-private final class Watch {
+final class Watch {
     private var watcher: FileWatcher
 
-    init(_ paths: [String]) { watcher = FileWatcher(paths) }
+    init(_ watcher: FileWatcher) { self.watcher = watcher }
+
+    convenience init(_ paths: [String]) { self.init(FileWatcher(paths)) }
 
     func hasChanged() -> Bool { watcher.hasChanged() }
 
