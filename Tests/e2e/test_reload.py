@@ -8,10 +8,12 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
 from support.gateway import Gateway, route
-from support.processes import ROOT, wait_until
+from support.processes import ROOT, free_port, wait_until
 from support.upstream import FakeUpstream
-from support.wire import connect, read_all, read_response, responses
+from support.wire import connect, raw, read_all, read_response, responses
 
 HEAD = b"Host: raw.demo.localhost\r\n"
 
@@ -96,6 +98,29 @@ def test_a_bad_file_is_refused_and_the_old_one_stays(start_gateway, upstream: Fa
         gateway.configuration = copy.deepcopy(good)
         gateway.reload()
         wait_until(lambda: last_reload_succeeded(gateway) == 1, "the good file is taken")
+
+
+def test_a_listener_of_a_refused_file_listens_once_the_file_is_good(start_gateway, upstream: FakeUpstream):
+    gateway = start_gateway({"raw": upstream.port})
+    good = copy.deepcopy(gateway.configuration)
+    port = free_port()
+    good["listeners"].append({"address": f"127.0.0.1:{port}"})
+    spoilt = copy.deepcopy(good)
+    (gateway.folder / "keys.json").write_text("[]")
+    spoilt["authentication"].setdefault("jwt", []).append(
+        {"issuer": "https://other.test", "audience": "x", "prefix": "other:", "keys": {"jwks_file": "keys.json"}}
+    )
+    gateway.configuration = spoilt
+    gateway.reload()
+    wait_until(lambda: last_reload_succeeded(gateway) == 0, "the refusal shows in the metrics")
+    assert "keys.json" in gateway.log(), "the keys are what it was refused for"
+    with pytest.raises(ConnectionRefusedError):
+        connect(port)
+    gateway.configuration = good
+    gateway.reload()
+    wait_until(lambda: last_reload_succeeded(gateway) == 1, "the good file is taken")
+    data = b"GET /public/x HTTP/1.1\r\n" + HEAD + b"Connection: close\r\n\r\n"
+    assert responses(raw(port, data)[0])[0].status == 200
 
 
 def test_a_file_that_is_no_yaml_or_gone_is_refused(start_gateway, upstream: FakeUpstream):

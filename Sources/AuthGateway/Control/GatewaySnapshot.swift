@@ -98,7 +98,8 @@ struct KnownHosts: Sendable {
 
     /// - Parameter host: lower case, without port and trailing dot.
     func contain(_ host: String) -> Bool {
-        !host.isEmpty && (takesAny || exact.contains(host) || suffixes.contains { host.hasSuffix($0) })
+        let isBelow = { (suffix: String) in host.utf8.count > suffix.utf8.count && host.hasSuffix(suffix) }
+        return !host.isEmpty && (takesAny || exact.contains(host) || suffixes.contains(where: isBelow))
     }
 }
 

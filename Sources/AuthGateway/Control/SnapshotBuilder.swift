@@ -83,6 +83,8 @@ struct SnapshotBuilder {
         let contexts: [TLSContext?]
         let endpoints: [[UpstreamPool.EndpointAddresses]]
         let redisAddresses: [NetworkAddress]
+        /// Knows the files as they were before any of them was read: what changes while they are is noticed.
+        let watcher: FileWatcher
     }
 
     /// Reads the file again. Nothing of the running gateway changes.
@@ -90,12 +92,13 @@ struct SnapshotBuilder {
         let configuration = try GatewayServer.load(options)
         let (compiled, problems) = SnapshotBuilder.compile(configuration, file: options.configurationPath)
         guard let compiled else { throw StartError(problems.map(\.description).joined(separator: "\n")) }
+        let watcher = FileWatcher(configuration.watchedFiles)
         do throws(TLSError) {
             return Loaded(
                 configuration: configuration, compiled: compiled,
                 contexts: try SnapshotBuilder.tlsContexts(configuration, process.ticketKeys),
                 endpoints: SnapshotBuilder.resolve(configuration.upstreams),
-                redisAddresses: SnapshotBuilder.resolve(configuration.redis))
+                redisAddresses: SnapshotBuilder.resolve(configuration.redis), watcher: watcher)
         } catch {
             throw StartError("\(error)")
         }
