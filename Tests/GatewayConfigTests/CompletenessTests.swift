@@ -56,7 +56,7 @@ import Testing
               roles_claim: r
               groups_claim: g
               prefix: "a:"
-            - { issuer: d, audience: e, keys: { jwks_url: https://d/keys }, prefix: "d:" }
+            - { issuer: d, audience: e, keys: { jwks_url: https://d/keys, ca: cert.pem }, prefix: "d:" }
             - { issuer: f, audience: g, keys: { secret: Zx8kQ2vLr0TnWb5yHs1uJd7mCe4gPf9a }, prefix: "f:" }
             - { issuer: h, audience: i, keys: { secret_file: secret }, prefix: "h:" }
             - { keys: identity }

@@ -105,8 +105,8 @@ final class FilterGateway: @unchecked Sendable {
     init() throws {
         let loaded = ConfigurationLoader.load(text: Self.file)
         let configuration = try #require(loaded.configuration, "\(loaded.problems)")
-        let (compiled, problems) = SnapshotBuilder.compile(configuration, file: "gateway.yaml")
-        let routes = try #require(compiled, "\(problems)")
+        let check = RouteCheck(loaded, file: "gateway.yaml")
+        let routes = try #require(check.compiled, "\(check.problems)")
         key = try SigningKey.generate()
         let seen = Seen()
         self.seen = seen
