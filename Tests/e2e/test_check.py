@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from support.gateway import DOMAIN, Gateway, binary
 from support.processes import wait_until
 from support.upstream import FakeUpstream
@@ -148,7 +147,9 @@ def test_not_as_root_the_account_is_ignored_with_a_warning(open_folder: Path, up
     done = subprocess.run([program, "check"], capture_output=True, text=True, timeout=60, **options)
     assert done.returncode == 0
     assert "gateway.yaml:1:7: warning: user: only root can become 'daemon'" in done.stderr
-    running = subprocess.Popen([program, "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
+    running = subprocess.Popen(
+        [program, "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options
+    )
     for line in running.stderr:
         if "gateway.started" in line or "user.ignored" in line:
             break
@@ -206,7 +207,7 @@ def test_keys_come_over_tls_from_the_authorities_that_the_file_names_and_from_no
         "keys": {"jwks_url": server.url, "ca": str(authorities)},
         "username_claim": "preferred_username",
     }
-    own = start_gateway({"raw": upstream.port}, {"authentication": {"jwt": [issuer]}, "routes": [], "limits": {}, **routes()})
+    own = start_gateway({"raw": upstream.port}, {"authentication": {"jwt": [issuer]}, "limits": {}, **routes()})
     bearer = {"Authorization": f"Bearer {gateway.mint()}"}
 
     def status() -> int:

@@ -87,13 +87,15 @@ public enum GatewayServer {
         resources.database.close()
     }
 
-    /// Reads the file and checks it wholly; throws every problem at once where one is an error.
+    /// Reads the file and checks it wholly; throws every error at once where there is one.
     static func load(
         _ options: RunOptions
     ) throws(StartError) -> (result: ConfigurationResult, sound: ConfigurationCheck.Sound) {
         let result = ConfigurationLoader.load(path: options.configurationPath, environment: options.environment)
         let check = ConfigurationCheck(result, file: options.configurationPath)
-        guard let sound = check.sound else { throw StartError(check.problems.lines) }
+        guard let sound = check.sound else {
+            throw StartError(check.problems.filter { $0.severity == .error }.lines)
+        }
         return (result, sound)
     }
 

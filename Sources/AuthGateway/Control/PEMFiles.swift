@@ -33,6 +33,8 @@ enum PEMFiles {
         guard let context = unsafe SSL_CTX_new(TLS_server_method()) else { return "out of memory" }
         // The context belongs to this call; `body` does not keep it.
         defer { unsafe SSL_CTX_free(context) }
+        // A file with a passphrase is refused; nobody is asked at a terminal.
+        unsafe SSL_CTX_set_default_passwd_cb(context) { _, _, _, _ in 0 }
         guard unsafe !body(context) else { return nil }
         var reasons: [String] = []
         while true {
