@@ -50,12 +50,12 @@ var targets: [Target] = [
         ],
         swiftSettings: settings),
 ]
+targets += module("BlockingWork")
 targets += module("HTTPModel", uses: [http], settings: dataPlane)
 targets += module("IdentityModel")
-targets += module("Telemetry", uses: [logging], settings: dataPlane)
+targets += module("Telemetry", uses: ["BlockingWork", logging], settings: dataPlane)
 targets += module("EventLoop", uses: ["CLinux"], settings: dataPlane)
 targets += module("JOSE", uses: ["COpenSSL"])
-targets += module("BlockingWork")
 targets += module("Passwords", uses: ["BlockingWork", "CArgon2"])
 targets += module("GatewayConfig", uses: ["CYAML", "IdentityModel"])
 targets += module("Policy", uses: ["IdentityModel"])

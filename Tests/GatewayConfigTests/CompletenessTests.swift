@@ -15,6 +15,7 @@ import Testing
         listeners:
           - address: 127.0.0.1:8443
             tls: { certificates: [{ certificate: cert.pem, key: key.pem }], minimum_version: 1.3 }
+            public_port: 443
             connections_max: 10
             handshake_timeout: 1s
             head_timeout: 2s
@@ -112,6 +113,7 @@ import Testing
         let configuration = try #require(load(Self.full).configuration)
         let listener = configuration.listeners[0]
         #expect(listener.tls?.minimumVersion == .tls13)
+        #expect(listener.publicPort == 443)
         #expect(listener.connectionsMax == 10 && listener.fieldsMax == 50 && listener.headBytesMax == 8192)
         #expect(listener.handshakeTimeout == .seconds(1) && listener.headTimeout == .seconds(2))
         #expect(listener.bodyTimeout == .seconds(3) && listener.idleTimeout == .seconds(4))
