@@ -1,6 +1,7 @@
 #pragma once
 /* What Glibc's Swift module lacks; no logic. Feature macros are not set here: a header that Glibc's module also
    holds must not look different in this one. */
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>
@@ -15,6 +16,9 @@
 static inline int clinux_name_thread(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
+
+/* Gives whole free pages back to the system; 1 if there were any. */
+static inline int clinux_malloc_trim(void) { return malloc_trim(0); }
 
 static inline int clinux_epoll_cloexec(void) { return EPOLL_CLOEXEC; }
 static inline int clinux_eventfd_flags(void) { return EFD_NONBLOCK | EFD_CLOEXEC; }

@@ -116,7 +116,7 @@ enum PasswordInput {
         }
         defer { if isTerminal { _ = unsafe tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved) } }
         guard let line = readLine(strippingNewline: true), !line.isEmpty else {
-            throw ValidationError("no password came; give one line on standard input")
+            throw Exit.refuse("no password came; give one line on standard input")
         }
         return line
     }

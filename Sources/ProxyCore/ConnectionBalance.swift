@@ -42,6 +42,9 @@ public final class ConnectionBalance: Sendable {
         for (worker, member) in zip(workers, members) { worker.join(self, as: member) }
     }
 
+    /// Connections that all workers hold together; from any thread.
+    public var connectionCount: Int { members.reduce(0) { $0 + $1.connections.load(ordering: .relaxed) } }
+
     /// The member that should take the connection that `own` has just accepted; `nil`: `own` itself.
     func betterPlace(than own: Member) -> Member? {
         guard members.count > 1 else { return nil }

@@ -160,6 +160,19 @@ public struct ListeningSocket: ~Copyable {
 
     /// Opens, binds and listens. With `SO_REUSEPORT` each worker has its own accept queue.
     public init(_ address: NetworkAddress) throws(SystemError) {
+        let descriptor = try ListeningSocket.bound(to: address, isShared: address.family != AF_UNIX)
+        guard Glibc.listen(descriptor.number, 4096) == 0 else { throw SystemError("listen \(address)") }
+        self.address = NetworkAddress.local(of: descriptor.number) ?? address
+        self.descriptor = descriptor
+    }
+
+    /// Throws where another program listens already. `SO_REUSEPORT` would let both have the port, and the kernel would
+    /// split the connections between two sets of rules.
+    public static func requireFree(_ address: NetworkAddress) throws(SystemError) {
+        _ = try bound(to: address, isShared: false)
+    }
+
+    private static func bound(to address: NetworkAddress, isShared: Bool) throws(SystemError) -> Descriptor {
         let type = CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         let number = socket(address.family, type, 0)
         guard number >= 0 else { throw SystemError("socket") }
@@ -167,14 +180,12 @@ public struct ListeningSocket: ~Copyable {
         var on: CInt = 1
         let size = socklen_t(MemoryLayout<CInt>.size)
         _ = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, size)
-        if address.family != AF_UNIX { _ = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEPORT, &on, size) }
+        if isShared { _ = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEPORT, &on, size) }
         if address.family == AF_INET6 { _ = unsafe setsockopt(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, &on, size) }
         guard unsafe address.withSockaddr({ unsafe bind(number, $0, $1) }) == 0 else {
             throw SystemError("bind \(address)")
         }
-        guard Glibc.listen(number, 4096) == 0 else { throw SystemError("listen \(address)") }
-        self.address = NetworkAddress.local(of: number) ?? address
-        self.descriptor = descriptor
+        return descriptor
     }
 
     /// For `Worker.listen`, while this value lives.

@@ -58,6 +58,7 @@ extension StoreError {
             case SQLITE_BUSY, SQLITE_LOCKED: (.locked, "; another process holds the database")
             case SQLITE_CANTOPEN: (.unavailable, "; see that its folder exists and is ours to write")
             case SQLITE_CONSTRAINT: (.conflict, "")
+            case SQLITE_IOERR: (.unavailable, "; see that the disk that holds the database is well and has room")
             default: (.unavailable, "")
             }
         self.init("database: cannot \(action): \(name) (\(code))\(cure)", reason: reason)

@@ -278,5 +278,7 @@ def test_a_store_that_is_restarted_under_load_denies_until_it_is_back(
     try:
         wait_until(lambda: ask(scarce, "deny").status == 200, "the store is used again")
         assert sorted(set(counted(scarce, 30))) == [200, 429], "it counts anew, with its script"
+        wait_until(lambda: '"redis.back"' in scarce.log(), "the log says that it is back")
+        assert scarce.log().count('"redis.away"') == 1, "one event, however many workers have lost it"
     finally:
         returned.stop()

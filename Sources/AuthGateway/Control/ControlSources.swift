@@ -121,14 +121,24 @@ final class AdminSocket {
     let socket: ListeningSocket
     let settings: ListenerSettings
 
-    init?(_ address: GatewayConfiguration.SocketAddress?) throws(SystemError) {
+    /// Opens it; `nil` where the configuration has no admin listener.
+    static func open(_ address: GatewayConfiguration.SocketAddress?) throws(StartError) -> AdminSocket? {
         guard let address else { return nil }
+        do throws(SystemError) {
+            return try AdminSocket(address)
+        } catch {
+            throw StartError(cannotListen: "\(address.text) (admin.address)", error)
+        }
+    }
+
+    private init(_ address: GatewayConfiguration.SocketAddress) throws(SystemError) {
         let wanted: NetworkAddress?
         switch address {
         case .tcp(let host, let port): wanted = NetworkAddress.resolve(host: host, port: port).first
         case .unix(let path): wanted = NetworkAddress(unixPath: path)
         }
-        guard let wanted else { throw SystemError("admin.address: \(address.text)", code: EADDRNOTAVAIL) }
+        guard let wanted else { throw SystemError("address", code: EADDRNOTAVAIL) }
+        try ListeningSocket.requireFree(wanted)
         socket = try ListeningSocket(wanted)
         let second: UInt64 = 1_000_000_000
         settings = ListenerSettings(

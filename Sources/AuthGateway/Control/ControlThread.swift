@@ -6,6 +6,7 @@ import HTTPModel
 import Logging
 import ProxyCore
 import RateLimit
+import Redis
 import Storage
 import Telemetry
 
@@ -21,6 +22,11 @@ final class ControlThread: @unchecked Sendable {
     private var snapshot: GatewaySnapshot
     private let sockets: ListeningSockets
     private let workers: [WorkerHost]
+    private let balance: ConnectionBalance
+    /// The most connections since memory was last given back.
+    private var connectionsPeak = 0
+    /// Workers that have lost their Redis.
+    private var workersWithoutRedis: Set<Int> = []
     private let accessLog: AccessLog?
     private let logger: Logger
     private let admin: Worker
@@ -42,7 +48,7 @@ final class ControlThread: @unchecked Sendable {
 
     init(
         options: RunOptions, builder: SnapshotBuilder, snapshot: GatewaySnapshot, sockets: ListeningSockets,
-        workerCount: Int, accessLog: AccessLog?, logger: Logger
+        adminSocket: AdminSocket?, workerCount: Int, accessLog: AccessLog?, logger: Logger
     ) throws(SystemError) {
         let metrics = builder.process.metrics
         self.options = options
@@ -63,13 +69,13 @@ final class ControlThread: @unchecked Sendable {
             try host.prepare(snapshot, sockets: sockets.numbers(worker: index))
             workers.append(host)
         }
-        WorkerHost.balance(workers)
+        balance = WorkerHost.balance(workers)
         self.workers = workers
         admin = try Worker(index: 0, counters: WorkerCounters(MetricRegistry())) { _ in
             AdminFilter(metrics: metrics, readiness: readiness)
         }
         mailbox = admin.loop.mailbox
-        adminSocket = try AdminSocket(snapshot.configuration.admin.address)
+        self.adminSocket = adminSocket
         reloadSuccess = metrics.gauge("config_last_reload_success", help: "Whether the last reload was taken: 1 or 0.")
         reloadTime = metrics.gauge(
             "config_last_reload_success_timestamp",
@@ -86,7 +92,13 @@ final class ControlThread: @unchecked Sendable {
         if let adminSocket { try admin.listen(on: adminSocket.socket.number, settings: adminSocket.settings) }
         signals = try SignalSource(loop: admin.loop) { [unowned self] number in received(signal: number) }
         ticker = Ticker(loop: admin.loop, interval: 1_000_000_000) { [unowned self] in tick() }
-        for worker in workers { try worker.start() }
+        for worker in workers {
+            let index = worker.index
+            worker.redisChanged = { [mailbox] state in
+                mailbox.post { [unowned self] _ in redisChanged(worker: index, to: state) }
+            }
+            try worker.start()
+        }
         readiness.set(true)
         logger.notice(
             "gateway.started",
@@ -165,6 +177,31 @@ final class ControlThread: @unchecked Sendable {
         if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
         if ticks % 30 == 0 { resolveNames() }
         if ticks % 300 == 0 { purgeSessions() }
+        giveMemoryBack()
+    }
+
+    /// The allocator keeps what connections leave behind, because a few live ones lie between: when most of a crowd
+    /// has gone, it is told to look for whole pages.
+    private func giveMemoryBack() {
+        let open = balance.connectionCount
+        connectionsPeak = max(connectionsPeak, open)
+        guard connectionsPeak - open >= ControlThread.goneConnectionsMin, open <= connectionsPeak / 2 else { return }
+        connectionsPeak = open
+        runAside("memory") { _ = clinux_malloc_trim() }
+    }
+
+    private static let goneConnectionsMin = 500
+
+    private func redisChanged(worker: Int, to state: RedisConnectionState) {
+        switch state {
+        case .waiting(let reason):
+            if workersWithoutRedis.isEmpty { logger.warning("redis.away", metadata: ["reason": "\(reason)"]) }
+            workersWithoutRedis.insert(worker)
+        case .ready, .closed:
+            guard workersWithoutRedis.remove(worker) != nil, workersWithoutRedis.isEmpty else { return }
+            logger.notice("redis.back")
+        case .connecting: break
+        }
     }
 
     private func purgeSessions() {

@@ -43,6 +43,18 @@ public struct StartError: Error, CustomStringConvertible, Sendable {
         self.description = description
         self.exitCode = exitCode
     }
+
+    init(cannotListen address: String, _ error: SystemError) {
+        let cure =
+            switch error.code {
+            case EADDRINUSE: "another program has the port; `ss -ltnp` shows which"
+            case EACCES:
+                "ports below 1024 need root (with 'user:' to give it up), or CAP_NET_BIND_SERVICE as in deploy/"
+            case EADDRNOTAVAIL: "this machine has no such address; write 0.0.0.0, [::] or one of its own"
+            default: "`ss -ltnp` shows who listens where"
+            }
+        self.init("cannot listen on \(address): \(error); \(cure)")
+    }
 }
 
 /// The running gateway: opens everything in the order that privileges demand, then serves until it is told to stop.
@@ -61,6 +73,7 @@ public enum GatewayServer {
         let contexts = try tlsContexts(configuration, tickets)
         let sockets = ListeningSockets()
         try sockets.open(configuration, workers: workerCount)
+        let adminSocket = try AdminSocket.open(configuration.admin.address)
         try GatewayProcess.becomeUser(configuration.user)
         let resources = try openResources(configuration, options, tickets, metrics, logger)
         let builder = SnapshotBuilder(process: resources)
@@ -77,8 +90,8 @@ public enum GatewayServer {
         let accessLog = try openAccessLog(configuration)
         do throws(SystemError) {
             let control = try ControlThread(
-                options: options, builder: builder, snapshot: snapshot, sockets: sockets, workerCount: workerCount,
-                accessLog: accessLog, logger: logger)
+                options: options, builder: builder, snapshot: snapshot, sockets: sockets,
+                adminSocket: adminSocket, workerCount: workerCount, accessLog: accessLog, logger: logger)
             try control.serve()
         } catch {
             throw StartError("\(error)")

@@ -50,7 +50,10 @@ public enum IdentityCommands {
             let known = configuration.roles.keys.map(\.name).sorted().joined(separator: ", ")
             throw StartError("no role is called '\(unknown.map(\.name).sorted()[0])'; 'roles:' has: \(known)")
         }
-        guard let name = LoginName(username) else { throw StartError("'\(username)' cannot be a user name") }
+        guard let name = LoginName(username) else {
+            throw StartError(
+                "'\(username)' cannot be a user name: 1 to 254 bytes, without blanks, control and combining characters")
+        }
         var address: LoginName?
         if let email {
             guard let valid = LoginName(email) else { throw StartError("'\(email)' cannot be an e-mail address") }
@@ -69,7 +72,10 @@ public enum IdentityCommands {
         do throws(StoreError) {
             let outcome = try waitFor { () async throws(StoreError) in try await directory.create(new, now: now) }
             if case .failure(let conflict) = outcome {
-                throw StoreError("the directory has another account of that name or address (\(conflict))")
+                switch conflict {
+                case .usernameTaken: throw StoreError("the directory has an account called '\(username)' already")
+                case .emailTaken: throw StoreError("the directory has another account with that e-mail address")
+                }
             }
         } catch {
             throw StartError("\(error)")

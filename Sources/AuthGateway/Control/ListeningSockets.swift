@@ -25,7 +25,10 @@ final class ListeningSockets {
         for listener in configuration.listeners {
             let name = listener.address.text
             guard !groups.contains(where: { $0.name == name }) else { continue }
-            added.append(try ListeningSockets.openGroup(name, listener.address, workers: workers))
+            // A port of our own may move to another address; then it is taken by us, and shared until we let go of it.
+            let isOwnPort = groups.contains { $0.port == listener.address.port }
+            added.append(
+                try ListeningSockets.openGroup(name, listener.address, workers: workers, requiresFree: !isOwnPort))
         }
         groups += added
         return added.map(\.name)
@@ -54,7 +57,7 @@ final class ListeningSockets {
     func port(of name: String) -> UInt16? { groups.first { $0.name == name }?.port }
 
     private static func openGroup(
-        _ name: String, _ address: GatewayConfiguration.SocketAddress, workers: Int
+        _ name: String, _ address: GatewayConfiguration.SocketAddress, workers: Int, requiresFree: Bool
     ) throws(StartError) -> Group {
         let wanted: NetworkAddress?
         switch address {
@@ -66,16 +69,16 @@ final class ListeningSockets {
                 "listeners: '\(name)' is no address of this machine; write 0.0.0.0, [::] or one of its own")
         }
         var boxes: [Box] = []
-        for _ in 0..<workers {
-            do throws(SystemError) {
+        do throws(SystemError) {
+            if requiresFree { try ListeningSocket.requireFree(bound) }
+            for _ in 0..<workers {
                 let socket = try ListeningSocket(bound)
                 // Port 0 is chosen once; the other workers listen on the same one.
                 bound = socket.address
                 boxes.append(Box(socket))
-            } catch {
-                throw StartError(
-                    "cannot listen on \(name): \(error). Is another program using the port? `ss -ltnp` shows which")
             }
+        } catch {
+            throw StartError(cannotListen: name, error)
         }
         return Group(name: name, port: bound.port, boxes: boxes)
     }

@@ -274,6 +274,12 @@ extension SignatureAlgorithm {
 }
 
 extension GatewayConfiguration.SocketAddress {
+    /// `nil` for a path, and where the kernel chooses.
+    var port: UInt16? {
+        guard case .tcp(_, let port) = self, port != 0 else { return nil }
+        return port
+    }
+
     /// As in the file: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
     var text: String {
         switch self {

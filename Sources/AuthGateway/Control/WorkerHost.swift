@@ -18,6 +18,8 @@ final class WorkerHost: @unchecked Sendable {
     private var thread: LoopThread?
     let mailbox: Mailbox
     let index: Int
+    /// Told, on the worker's thread, how things stand with Redis; set before `start`.
+    var redisChanged: (@Sendable (RedisConnectionState) -> Void)?
 
     /// What makes two Redis configurations the same connection.
     private struct RedisTarget: Equatable {
@@ -50,7 +52,7 @@ final class WorkerHost: @unchecked Sendable {
     }
 
     /// Makes the workers share what they accept; before any of them starts.
-    static func balance(_ hosts: [WorkerHost]) { _ = ConnectionBalance(hosts.map(\.worker)) }
+    static func balance(_ hosts: [WorkerHost]) -> ConnectionBalance { ConnectionBalance(hosts.map(\.worker)) }
 
     func start() throws(SystemError) {
         thread = try LoopThread(name: "worker-\(index)") { [self] in worker.loop.run() }
@@ -149,6 +151,7 @@ final class WorkerHost: @unchecked Sendable {
         settings.username = store.username
         if let password = store.password { settings.password = { Array(password.reveal().utf8) } }
         let connection = RedisConnection(settings: settings, loop: worker.loop)
+        connection.stateChanged = { [unowned self] state in redisChanged?(state) }
         connection.start()
         redisConnection = (target, connection)
         return RedisRateLimit(connection: connection, loop: worker.loop, timeout: store.timeout)

@@ -1,0 +1,45 @@
+"""A port has one owner: a second gateway is refused instead of sharing the connections of the first."""
+
+import subprocess
+
+import pytest
+import yaml
+from support.gateway import binary
+from support.processes import free_port, wait_until
+from support.upstream import FakeUpstream
+from support.wire import connect, read_response
+
+ASK = b"GET /public/x HTTP/1.1\r\nHost: raw.demo.localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("taken", ["listener", "admin"])
+def test_a_port_that_is_served_already_is_refused(start_gateway, upstream: FakeUpstream, tmp_path, taken: str):
+    gateway = start_gateway({"raw": upstream.port})
+    mine = {"listener": gateway.plain_port, "admin": gateway.admin_port}[taken]
+    second = {
+        "workers": 1,
+        "admin": {"address": f"127.0.0.1:{mine if taken == 'admin' else free_port()}"},
+        "listeners": [{"address": f"127.0.0.1:{mine if taken == 'listener' else free_port()}"}],
+        "upstreams": {"raw": {"endpoints": [f"127.0.0.1:{upstream.port}"]}},
+        "identity": {"database": str(tmp_path / "second.db")},
+        "routes": [{"path": "/**", "upstream": "raw", "public": True}],
+    }
+    file = tmp_path / "second.yaml"
+    file.write_text(yaml.dump(second))
+    command = [binary(), "run", "--dev", "--config", file]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert result.returncode == 1
+    assert str(mine) in result.stderr and "another program has the port" in result.stderr
+    with gateway.connect() as peer:
+        peer.sendall(ASK)
+        assert read_response(peer).status == 200
+
+
+def test_a_reload_may_move_a_port_to_another_address(start_gateway, upstream: FakeUpstream):
+    gateway = start_gateway({"raw": upstream.port})
+    gateway.configuration["listeners"][1]["address"] = f"0.0.0.0:{gateway.plain_port}"
+    gateway.reload()
+    wait_until(lambda: gateway.metrics()["config_reloads_total"] == 1, "the reload is taken")
+    with connect(gateway.plain_port) as peer:
+        peer.sendall(ASK)
+        assert read_response(peer).status == 200
