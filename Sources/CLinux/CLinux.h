@@ -4,10 +4,13 @@
 #include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/fsuid.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* prctl, because pthread_setname_np hides behind a feature macro; 15 bytes of it show. */
 static inline int clinux_name_thread(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
@@ -25,3 +28,9 @@ static inline unsigned clinux_epoll_interest(void) { return EPOLLIN | EPOLLOUT |
 /* No core dump, and no other process of the same user may attach. */
 static inline int clinux_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 static inline int clinux_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
+
+/* The rights to files of the calling thread alone: glibc's setgroups would change every thread of the process. */
+static inline long clinux_thread_groups(const gid_t *groups, size_t count) { return syscall(SYS_setgroups, count, groups); }
+static inline void clinux_thread_file_group(gid_t group) { setfsgid(group); }
+/* 0 when it is done; the second call changes nothing and tells who the thread is now. */
+static inline int clinux_thread_file_user(uid_t user) { setfsuid(user); return setfsuid((uid_t)-1) == (int)user ? 0 : -1; }

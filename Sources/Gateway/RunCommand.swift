@@ -19,7 +19,11 @@ struct RunCommand: ParsableCommand {
     var dev = false
 
     func run() throws {
-        let (configuration, result) = try options.load()
+        let result = ConfigurationLoader.load(path: options.config, environment: ProcessEnvironment.all)
+        guard let configuration = result.configuration else {
+            let problems = GatewayServer.check(result, file: options.config)
+            throw Exit.refuse(problems.map(\.description).joined(separator: "\n"))
+        }
         for problem in result.problems { Exit.printError(problem.description) }
         let logger = EventLog.logger(label: "gateway", level: configuration.log.level)
         do {
@@ -45,10 +49,7 @@ struct CheckCommand: ParsableCommand {
 
     func run() throws {
         let result = ConfigurationLoader.load(path: options.config, environment: ProcessEnvironment.all)
-        var problems = result.problems
-        if let configuration = result.configuration {
-            problems += GatewayServer.check(configuration, file: options.config)
-        }
+        let problems = GatewayServer.check(result, file: options.config)
         for problem in problems { Exit.printError(problem.description) }
         guard !problems.contains(where: { $0.severity == .error }) else { throw ExitCode(1) }
         print("\(options.config): ok")

@@ -4,6 +4,8 @@ internal import IdentityModel
 public struct ConfigurationResult: Sendable {
     /// `nil` when a problem is an error.
     public let configuration: GatewayConfiguration?
+    /// What could be read in spite of problems, for further checks; `nil` where the file is no YAML at all.
+    public let parts: ConfigurationParts?
     /// Everything found in one run, errors and warnings, in the order of the file.
     public let problems: [ConfigurationProblem]
     /// What holds and where it came from, in the order of reading.
@@ -25,7 +27,7 @@ public enum ConfigurationLoader {
             let problem = ConfigurationProblem(
                 severity: .error, file: path, location: SourceLocation(path: "", line: 0, column: 0),
                 message: "the file cannot be read: \(error.reason)", cure: "name another one with --config")
-            return ConfigurationResult(configuration: nil, problems: [problem], effective: [])
+            return ConfigurationResult(configuration: nil, parts: nil, problems: [problem], effective: [])
         }
     }
 
@@ -59,7 +61,8 @@ public enum ConfigurationLoader {
         }
         let hasErrors = problems.contains { $0.severity == .error }
         return ConfigurationResult(
-            configuration: hasErrors ? nil : configuration, problems: problems, effective: reader.effective)
+            configuration: hasErrors ? nil : configuration, parts: configuration == nil ? nil : reader.parts,
+            problems: problems, effective: reader.effective)
     }
 
     private static let fileBytesMax = 1 << 20
@@ -70,7 +73,9 @@ extension ConfigurationReader {
     func configuration(_ node: YAMLNode) -> GatewayConfiguration? {
         let root = section(node, at: .root)
         let workers = optional(Settings.workers, in: root)
+        parts.filesRead.insert(.init(path: file, location: .init(path: "", line: 0, column: 0)), at: 0)
         let user = optional(Settings.user, in: root)
+        parts.account = user.map { .init(names: $0, location: place(of: Settings.user.key, in: root)) }
         let trustedProxies = list(Settings.trustedProxies, in: root, mayBeEmpty: true) ?? []
         let drainDelay = value(Settings.drainDelay, in: root)
         let stopTimeout = value(Settings.stopTimeout, in: root)
@@ -84,28 +89,42 @@ extension ConfigurationReader {
         let authentication = section("authentication", in: root)
         let session = self.session(in: authentication)
         let tokenCacheEntriesMax = value(Settings.Token.cacheEntriesMax, in: authentication)
-        let issuers = self.issuers(in: authentication, identity: identity)
+        let issuers = self.issuers(
+            in: authentication, identity: identity, upstreams: upstreamPairs.map(\.pair.key))
         let roles = self.roles(in: root)
-        let problemsBeforeRedis = problems.count
         let redis = self.redis(in: root)
-        let hasRedis = redis != nil || problems.count > problemsBeforeRedis
+        let hasRedis = redis != nil || isUnread("redis", in: root) || !isSound(root.path.key("redis"))
         let limitPairs = named("limits", in: root)
         let limits = limitPairs.compactMap { limit($0.pair, at: $0.path, hasRedis: hasRedis) }
 
         let routeSections = needed("routes", in: root)
+        // What could not be read may hold whatever a route asks for; it is reported once, where it stands.
+        let isAuthenticationUnread =
+            ["authentication", "identity"].contains { isUnread($0, in: root) }
+            || ["session", "jwt"].contains { isUnread($0, in: authentication) }
         let hasSessions =
-            root.pair("identity") != nil || authentication.pair("session") != nil
+            isAuthenticationUnread || root.pair("identity") != nil || authentication.pair("session") != nil
             || routeSections.contains { $0.pair(Settings.Route.upstream.key)?.node.word == "identity" }
-        let hasIssuers = !issuers.isEmpty || authentication.pair("jwt") != nil
+        let hasIssuers = isAuthenticationUnread || !issuers.isEmpty || authentication.pair("jwt") != nil
         let names = DefinedNames(
-            upstreams: upstreamPairs.map(\.pair.key),
-            limits: limitPairs.reduce(into: [:]) { keys, limit in
-                keys.updateValue(limits.first { $0.name == limit.pair.key }?.key, forKey: limit.pair.key)
-            },
+            upstreams: isUnread("upstreams", in: root) ? nil : upstreamPairs.map(\.pair.key),
+            limits: isUnread("limits", in: root)
+                ? nil
+                : limitPairs.reduce(into: [:]) { keys, limit in
+                    keys.updateValue(limits.first { $0.name == limit.pair.key }?.key, forKey: limit.pair.key)
+                },
             credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers)
         let routes = routeSections.compactMap { route($0, names: names) }
         let testSections = sections("tests", in: root)
         let tests = testSections.compactMap { test($0, roles: roles) }
+        if routeSections.isEmpty { parts.unreadHosts.append(nil) }
+        parts.upstreamNames = upstreamPairs.map(\.pair.key)
+        parts.roles = roles
+        let areRolesUnread = isUnread("roles", in: root)
+        parts.tests = tests.filter { test in
+            isSound(test.location.path)
+                && test.roles.allSatisfy { isSound(root.path.key("roles").name($0.name)) && !areRolesUnread }
+        }
         checkEnvironment()
 
         let configuration = GatewayConfiguration(
@@ -126,7 +145,8 @@ extension ConfigurationReader {
     /// A list without which nothing can be served.
     private func needed(_ key: String, in root: Section) -> [Section] {
         let members = sections(key, in: root)
-        if root.pair(key) == nil || (members.isEmpty && root.pair(key)?.node.kind == "a list") {
+        let isEmptyList = members.isEmpty && root.pair(key)?.node.kind == "a list"
+        if isEmptyList || (root.pair(key) == nil && !isUnread(key, in: root)) {
             error(root.location(of: key), "the list is missing or empty", cure: "write \(key): and at least one member")
         }
         return members

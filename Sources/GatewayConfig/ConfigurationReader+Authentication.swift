@@ -18,9 +18,9 @@ extension ConfigurationReader {
     }
 
     /// The issuers of the file; where it has none, the one that the environment describes.
-    func issuers(in authentication: Section, identity: GatewayConfiguration.Identity) -> [GatewayConfiguration
-        .TokenIssuer]
-    {
+    func issuers(
+        in authentication: Section, identity: GatewayConfiguration.Identity, upstreams: [String]
+    ) -> [GatewayConfiguration.TokenIssuer] {
         var members = sections("jwt", in: authentication)
         if authentication.pair("jwt") == nil {
             let path = authentication.path.key("jwt").index(0)
@@ -28,7 +28,7 @@ extension ConfigurationReader {
                 path: path, pairs: [], line: authentication.line, column: authentication.column, isPresent: false)
             if isSet(Settings.Token.jwksURL.alias) { members = [virtual] } else { warnOfIdleAliases() }
         }
-        return members.compactMap { issuer($0, identity: identity) }
+        return members.compactMap { issuer($0, identity: identity, upstreams: upstreams) }
     }
 
     private func isSet(_ name: String?) -> Bool { name.map { environment[$0]?.isEmpty == false } ?? false }
@@ -41,9 +41,9 @@ extension ConfigurationReader {
         }
     }
 
-    private func issuer(_ section: Section, identity: GatewayConfiguration.Identity) -> GatewayConfiguration
-        .TokenIssuer?
-    {
+    private func issuer(
+        _ section: Section, identity: GatewayConfiguration.Identity, upstreams: [String]
+    ) -> GatewayConfiguration.TokenIssuer? {
         typealias Keys = Settings.Token
         let keys = self.keys(in: section)
         var isOwn = false
@@ -63,17 +63,33 @@ extension ConfigurationReader {
         if audiences == nil, section.pair(Keys.audience.key) == nil, keys != nil {
             missing(Keys.audience, in: section, also: ", or set JWT_AUDIENCE")
         }
-        if isOwn, let issuer, issuer != identity.issuer {
+        if isOwn, let issuer, issuer != identity.issuer, isSound("identity.issuer") {
             error(
                 section.location(of: Keys.issuer.key),
                 "the gateway's own tokens are issued by \(identity.issuer.quoted), not by \(issuer.quoted)",
                 cure: "remove the key, or set identity.issuer to the same")
+        }
+        if isOwn { checkAudiences(audiences ?? [], at: section.location(of: Keys.audience.key), upstreams: upstreams) }
+        if case .file(let path)? = keys, let file = parts.filesRead.last(where: { $0.path == path }) {
+            parts.keySets.append(.init(file: file, algorithms: algorithms ?? []))
         }
         guard let keys, let issuer, let audiences, let algorithms, let usernameClaim else { return nil }
         return .init(
             location: section.location, issuer: issuer, audiences: audiences, keys: keys, algorithms: algorithms,
             clockSkew: clockSkew, refreshInterval: refreshInterval, usernameClaim: usernameClaim,
             rolesClaim: rolesClaim, groupsClaim: groupsClaim, prefix: prefix)
+    }
+
+    /// An application gets its `X-Auth-Assertion` with its upstream's name as audience: a token of our own key, which
+    /// must open nothing here.
+    private func checkAudiences(_ audiences: [String], at location: SourceLocation, upstreams: [String]) {
+        for audience in audiences where upstreams.contains(audience) {
+            error(
+                location,
+                "an upstream is called \(audience.quoted) too, so that its application could use the X-Auth-Assertion of "
+                    + "whoever calls it as a token of that user",
+                cure: "choose another audience (identity.token_audience where none is written), or rename the upstream")
+        }
     }
 
     private func keys(in section: Section) -> GatewayConfiguration.TokenIssuer.Keys? {
@@ -89,8 +105,11 @@ extension ConfigurationReader {
         let asksURL = source.pair(Keys.jwksURL.key) != nil || !section.isPresent
         let url = asksURL ? optional(Keys.jwksURL, in: source) : nil
         let secret = self.secret(Keys.secret, in: source)
-        let given = source.pairs.isEmpty ? (url == nil ? 0 : 1) : source.pairs.count
+        let authorities = self.authorities(in: source, url: url)
+        let sources = source.pairs.filter { $0.key != Keys.authorities.key }
+        let given = sources.isEmpty ? (url == nil ? 0 : 1) : sources.count
         guard given == 1 else {
+            guard given > 1 || (!isUnread("keys", in: section) && isSound(path)) else { return nil }
             error(
                 section.location(of: "keys"),
                 given == 0 ? "no source of keys is given" : "several sources of keys are given",
@@ -105,9 +124,33 @@ extension ConfigurationReader {
         }
         if let url {
             warnOfPlainURL(url, at: source.location(of: Keys.jwksURL.key))
-            return .url(url)
+            return .url(url, authorities: authorities)
+        }
+        if let secret {
+            let key = source.pairs.first?.key ?? Keys.secret.key
+            parts.secrets.append(.init(secret: secret, location: source.location(of: key)))
         }
         return secret.map { .secret($0) }
+    }
+
+    /// The file of the authorities that a JWKS URL's certificate may come from.
+    private func authorities(in source: Section, url: String?) -> String? {
+        let setting = Settings.Token.authorities
+        guard let path = optional(setting, in: source) else { return nil }
+        let location = source.location(of: setting.key)
+        guard source.pair(Settings.Token.jwksURL.key) != nil else {
+            guard !source.misspelt.contains(Settings.Token.jwksURL.key) else { return nil }
+            error(
+                location, "authorities vouch for a JWKS URL, and none is given", cure: "write jwks_url, or remove 'ca'")
+            return nil
+        }
+        if let url, WebURL(url)?.scheme == "http" {
+            error(location, "nobody vouches for an http URL", cure: "write an https URL as jwks_url, or remove 'ca'")
+            return nil
+        }
+        guard let file = checkedCertificate(path, at: location) else { return nil }
+        parts.authorities.append(file)
+        return file.path
     }
 
     private func warnOfPlainURL(_ text: String, at location: SourceLocation) {

@@ -7,6 +7,9 @@ extension ConfigurationReader {
             case "stdout": .standardOutput
             case let path: .file(resolved(path))
             }
+        if case .file(let path) = destination {
+            parts.accessLog = .init(path: path, location: place(of: Settings.logAccess.key, in: section))
+        }
         return .init(access: destination, level: value(Settings.logLevel, in: section))
     }
 
@@ -70,7 +73,7 @@ extension ConfigurationReader {
 
     private func tls(_ section: Section) -> GatewayConfiguration.TLS? {
         let members = sections("certificates", in: section)
-        if members.isEmpty, section.isPresent {
+        if members.isEmpty, !isUnread("certificates", in: section) {
             error(
                 section.location(of: "certificates"), "no certificate is given",
                 cure: "write certificates: [{ certificate: FILE, key: FILE }]")
@@ -85,34 +88,41 @@ extension ConfigurationReader {
         typealias Keys = Settings.Listener
         let certificate = optional(Keys.certificate, in: section)
         let key = optional(Keys.key, in: section)
-        if let certificate { checkCertificate(certificate, at: section.location(of: Keys.certificate.key)) }
-        if let key { checkKey(key, at: section.location(of: Keys.key.key)) }
+        parts.certificates.append(
+            .init(
+                certificate: certificate.flatMap {
+                    checkedCertificate($0, at: section.location(of: Keys.certificate.key))
+                }, key: key.flatMap { checkedKey($0, at: section.location(of: Keys.key.key)) }))
         guard let certificate, let key else { return nil }
         return .init(location: section.location, certificate: resolved(certificate), key: resolved(key))
     }
 
-    private func checkCertificate(_ path: String, at location: SourceLocation) {
-        guard let contents = contents(path, at: location, bytesMax: pemBytesMax) else { return }
+    /// A file with certificates in PEM; `nil` where it is none, which is reported.
+    func checkedCertificate(_ path: String, at location: SourceLocation) -> ConfigurationParts.File? {
+        guard let contents = contents(path, at: location, bytesMax: pemBytesMax) else { return nil }
         guard String(decoding: contents.bytes, as: UTF8.self).contains("-----BEGIN CERTIFICATE-----") else {
             error(
                 location, "the file \(path.quoted) holds no certificate", cure: "name a PEM file with BEGIN CERTIFICATE"
             )
-            return
+            return nil
         }
+        return .init(path: resolved(path), location: location)
     }
 
-    private func checkKey(_ path: String, at location: SourceLocation) {
-        guard let bytes = privateFile(path, at: location, bytesMax: pemBytesMax) else { return }
+    private func checkedKey(_ path: String, at location: SourceLocation) -> ConfigurationParts.File? {
+        guard let bytes = privateFile(path, at: location, bytesMax: pemBytesMax) else { return nil }
         let text = String(decoding: bytes, as: UTF8.self)
         guard text.contains("PRIVATE KEY-----") else {
             error(
                 location, "the file \(path.quoted) holds no private key", cure: "name a PEM file with BEGIN PRIVATE KEY"
             )
-            return
+            return nil
         }
-        if text.contains("ENCRYPTED") {
+        guard !text.contains("ENCRYPTED") else {
             error(location, "the key in \(path.quoted) has a passphrase", cure: "store it without one, with mode 0600")
+            return nil
         }
+        return .init(path: resolved(path), location: location)
     }
 
     private var pemBytesMax: Int { 1 << 20 }

@@ -2,9 +2,10 @@ internal import IdentityModel
 
 /// What routes may name, as far as the file defines it.
 struct DefinedNames {
-    var upstreams: [String]
-    /// With what each counts, where that could be read.
-    var limits: [String: GatewayConfiguration.Limit.Key?]
+    /// `nil` where they could not be read, so that any name may be one.
+    var upstreams: [String]?
+    /// With what each counts, where that could be read; `nil` as above.
+    var limits: [String: GatewayConfiguration.Limit.Key?]?
     /// Credentials for routes that name none.
     var credentials: [CredentialKind]
     var hasIssuers: Bool
@@ -25,21 +26,30 @@ extension ConfigurationReader {
         let preflight = optional(Keys.preflight, in: section)
         let allowEncoded = list(Keys.allowEncoded, in: section)
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
-        guard let path, let name, let target, let access, let credentials else { return nil }
-        return .init(
-            location: section.location, name: name, host: host, path: path, target: target, access: access,
-            credentials: credentials, limits: limits, headers: headers, forwardCredential: forwardCredential,
-            preflightPass: preflight != nil, allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax)
+        let isHostRead = host != nil || (section.pair(Keys.host.key) == nil && !isUnread(Keys.host.key, in: section))
+        guard let path, isHostRead else {
+            parts.unreadHosts.append(isHostRead ? host : nil)
+            return nil
+        }
+        let isWhole = name != nil && target != nil && access != nil && credentials != nil && isSound(section.path)
+        let route = GatewayConfiguration.Route(
+            location: section.location, name: name ?? path, host: host, path: path,
+            target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
+            limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
+            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax)
+        parts.routes.append(.init(route: route, isSound: isWhole))
+        return isWhole ? route : nil
     }
 
     private func target(in section: Section, names: DefinedNames) -> GatewayConfiguration.Route.Target? {
         guard let name = optional(Settings.Route.upstream, in: section) else { return nil }
         if name == "identity" { return .identity }
-        guard names.upstreams.contains(name) else {
+        guard let known = names.upstreams else { return nil }
+        guard known.contains(name) else {
             error(
                 section.location(of: Settings.Route.upstream.key), "no upstream is called \(name.quoted)",
                 cure:
-                    "define it under 'upstreams', or use one of: \((names.upstreams.sorted() + ["identity"]).joined(separator: ", "))"
+                    "define it under 'upstreams', or use one of: \((known.sorted() + ["identity"]).joined(separator: ", "))"
             )
             return nil
         }
@@ -50,12 +60,17 @@ extension ConfigurationReader {
     private func access(in section: Section, names: DefinedNames) -> GatewayConfiguration.Route.Access? {
         let isPublic = value(Settings.Route.isPublic, in: section)
         let isOptional = value(Settings.Route.isOptional, in: section)
+        // A word that is misspelt has been reported already, and what it would have said is unknown.
+        let isSaidWrongly =
+            section.isRefused || !section.misspelt.isDisjoint(with: ["public", "optional", "require", "rules"])
+            || ["public", "optional"].contains { !isSound(section.path.key($0)) }
         let require = section.pair("require").map { ruleOfRoute($0, in: section) }
         let hasRules = section.pair("rules") != nil
         let ruleSections = sections("rules", in: section)
         let rules = ruleSections.map { rule($0, names: names) }
         let given = [isPublic, isOptional, require != nil, hasRules].filter { $0 }.count
         guard given == 1 else {
+            guard given > 1 || !isSaidWrongly else { return nil }
             error(
                 section.location,
                 given == 0 ? "the route does not say who may use it" : "the route says in two ways who may use it",
@@ -67,7 +82,7 @@ extension ConfigurationReader {
         if let require { return require.map { .rules([$0]) } }
         let whole = rules.compactMap { $0 }
         guard !whole.isEmpty, whole.count == rules.count else {
-            if ruleSections.isEmpty {
+            if ruleSections.isEmpty, !isUnread("rules", in: section) {
                 error(
                     section.location(of: "rules"), "there is no rule",
                     cure: "add one, such as { require: { authenticated: true } }")
@@ -91,6 +106,7 @@ extension ConfigurationReader {
         let methods = list(Settings.Route.methods, in: section)
         let limits = self.limits(Settings.Route.ruleLimit, in: section, names: names, access: nil)
         guard let pair = section.pair("require") else {
+            guard !section.isRefused, !section.misspelt.contains("require") else { return nil }
             error(
                 section.location(of: "require"), "the rule does not say what it requires",
                 cure: "write require: { scopes: […] }, or { authenticated: true } for every subject")
@@ -131,8 +147,9 @@ extension ConfigurationReader {
         let limits = list(setting, in: section) ?? []
         let location = section.location(of: setting.key)
         for name in limits {
-            guard let key = names.limits[name] else {
-                let known = names.limits.keys.sorted().joined(separator: ", ")
+            guard let defined = names.limits else { continue }
+            guard let key = defined[name] else {
+                let known = defined.keys.sorted().joined(separator: ", ")
                 error(
                     location, "no limit is called \(name.quoted)",
                     cure: "define it under 'limits'" + (known.isEmpty ? "" : ", or use one of: \(known)"))

@@ -61,8 +61,10 @@ extension ConfigurationReader {
     func identity(in root: Section) -> GatewayConfiguration.Identity {
         typealias Keys = Settings.Identity
         let section = self.section("identity", in: root)
+        let database = resolved(value(Keys.database, in: section))
+        parts.database = .init(path: database, location: place(of: Keys.database.key, in: section))
         return .init(
-            location: section.location, databasePath: resolved(value(Keys.database, in: section)),
+            location: section.location, databasePath: database,
             issuer: value(Keys.issuer, in: section), exposeSessionToken: value(Keys.exposeSessionToken, in: section),
             verifyWithoutSession: value(Keys.verifyWithoutSession, in: section),
             tokenLifetime: value(Keys.tokenLifetime, in: section), tokenAudience: value(Keys.tokenAudience, in: section)

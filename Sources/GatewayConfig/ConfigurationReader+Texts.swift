@@ -96,7 +96,9 @@ extension ConfigurationReader {
     /// The bytes of a file that has to be readable now; `nil` when it is not, which is reported.
     func contents(_ path: String, at location: SourceLocation, bytesMax: Int) -> FileContents? {
         do {
-            return try files.read(resolved(path), bytesMax: bytesMax)
+            let contents = try files.read(resolved(path), bytesMax: bytesMax)
+            parts.filesRead.append(.init(path: resolved(path), location: location))
+            return contents
         } catch {
             self.error(
                 location, "the file \(resolved(path).quoted) cannot be read: \(error.reason)",

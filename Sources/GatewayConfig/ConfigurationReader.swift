@@ -8,6 +8,10 @@ struct Section {
     let column: Int
     /// Whether the file has it; settings of a section that it has not may still come from elsewhere.
     let isPresent: Bool
+    /// Something else stands in its place, which has been reported: nothing in it counts as missing.
+    var isRefused = false
+    /// Keys that the file has in a wrong spelling, which has been reported: they do not count as missing.
+    var misspelt: Set<String> = []
 
     func pair(_ key: String) -> YAMLPair? { pairs.first { $0.key == key } }
 
@@ -30,6 +34,12 @@ final class ConfigurationReader {
     let files: any FileAccess
     private(set) var problems: [ConfigurationProblem] = []
     private(set) var effective: [EffectiveSetting] = []
+    /// What could be read; filled on the way.
+    var parts = ConfigurationParts()
+    /// Every key path at or below which there is an error.
+    private var unsound: Set<String> = []
+    /// Key paths where something stands that could not be read as a part of the file.
+    private var refused: Set<String> = []
     /// Variables that the file's `${…}` named.
     var variables: Set<String> = []
     let folder: String
@@ -45,6 +55,25 @@ final class ConfigurationReader {
 
     func error(_ location: SourceLocation, _ message: String, cure: String) {
         problems.append(.init(severity: .error, file: file, location: location, message: message, cure: cure))
+        let path = location.path
+        unsound.insert(path)
+        for end in path.indices where path[end] == "." || path[end] == "[" { unsound.insert(String(path[..<end])) }
+    }
+
+    /// Whether no error was found at a place and below it.
+    func isSound(_ path: String) -> Bool { !unsound.contains(path) }
+    func isSound(_ path: ConfigurationPath) -> Bool { isSound(path.description) }
+
+    /// Whether the file has a part that could not be read, under this key or one much like it. It has been reported, and
+    /// nothing that others expect of it counts as missing. To be asked after the part was read.
+    func isUnread(_ key: String, in section: Section) -> Bool {
+        section.isRefused || section.misspelt.contains(key) || refused.contains(section.path.key(key).description)
+    }
+
+    /// The place of a key's value; without a line where the file does not have the key.
+    func place(of key: String, in section: Section) -> SourceLocation {
+        guard section.pair(key) == nil else { return section.location(of: key) }
+        return SourceLocation(path: section.path.key(key).description, line: 0, column: 0)
     }
 
     func warning(_ location: SourceLocation, _ message: String, cure: String) {
@@ -75,13 +104,15 @@ final class ConfigurationReader {
         let location = SourceLocation(path: path.description, line: node.line, column: node.column)
         switch node.value {
         case .mapping(let pairs):
-            checkKeys(pairs, of: path)
-            return Section(path: path, pairs: pairs, line: node.line, column: node.column, isPresent: true)
+            let misspelt = checkKeys(pairs, of: path)
+            return Section(
+                path: path, pairs: pairs, line: node.line, column: node.column, isPresent: true, misspelt: misspelt)
         case .refused: break
         default:
             error(location, "\(node.kind) stands here", cure: "write a mapping\(known(at: path.pattern))")
         }
-        return Section(path: path, pairs: [], line: node.line, column: node.column, isPresent: true)
+        refused.insert(path.description)
+        return Section(path: path, pairs: [], line: node.line, column: node.column, isPresent: true, isRefused: true)
     }
 
     /// The members of a list of mappings.
@@ -91,13 +122,14 @@ final class ConfigurationReader {
         switch pair.node.value {
         case .sequence(let members):
             return members.enumerated().map { section($0.element, at: path.index($0.offset)) }
-        case .refused: return []
+        case .refused: break
         default:
             error(
                 parent.location(of: key), "\(pair.node.kind) stands here",
                 cure: "write a list of mappings, each beginning with '- '")
-            return []
         }
+        refused.insert(path.description)
+        return []
     }
 
     /// The pairs of a mapping whose keys the file chooses, with the path of each.
@@ -106,26 +138,32 @@ final class ConfigurationReader {
         let path = parent.path.key(key)
         switch pair.node.value {
         case .mapping(let pairs): return pairs.map { ($0, path.name($0.key)) }
-        case .refused: return []
+        case .refused: break
         default:
             error(
                 parent.location(of: key), "\(pair.node.kind) stands here", cure: "write a mapping from names to values")
-            return []
         }
+        refused.insert(path.description)
+        return []
     }
 
-    private func checkKeys(_ pairs: [YAMLPair], of path: ConfigurationPath) {
-        guard let known = SettingCatalog.shared.keys(of: path.pattern) else { return }
-        for pair in pairs where !known.contains(pair.key) { unknownKey(pair, in: path, known: known) }
+    /// Reports keys that no setting has; the keys that were probably meant.
+    private func checkKeys(_ pairs: [YAMLPair], of path: ConfigurationPath) -> Set<String> {
+        guard let known = SettingCatalog.shared.keys(of: path.pattern) else { return [] }
+        let unknown = pairs.filter { !known.contains($0.key) }
+        return Set(unknown.compactMap { unknownKey($0, in: path, known: known) })
     }
 
-    func unknownKey(_ pair: YAMLPair, in path: ConfigurationPath, known: [String]) {
+    /// Reports a key; the known one that was probably meant.
+    @discardableResult
+    func unknownKey(_ pair: YAMLPair, in path: ConfigurationPath, known: [String]) -> String? {
         // A file with thousands of unknown keys is no typing error.
         let nearest = problems.count < 100 ? NearestName.nearest(to: pair.key, among: known) : nil
         let near = nearest.map { "did you mean '\($0)'? " } ?? ""
         error(
             SourceLocation(path: path.key(pair.key).description, line: pair.line, column: pair.column),
             "the key \(pair.key.quoted) is unknown", cure: "\(near)known here: \(known.joined(separator: ", "))")
+        return nearest
     }
 
     private func known(at pattern: String) -> String {
@@ -199,6 +237,7 @@ final class ConfigurationReader {
     }
 
     func missing<Value>(_ setting: Setting<Value>, in section: Section, also: String = "") {
+        guard !section.isRefused, !section.misspelt.contains(setting.key) else { return }
         error(
             section.location(of: setting.key), "the setting is missing",
             cure: "write \(setting.key): and \(setting.type.allowed)\(also)")

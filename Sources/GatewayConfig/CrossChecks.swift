@@ -29,6 +29,8 @@ extension ConfigurationReader {
     }
 
     private func checkUnused(_ configuration: GatewayConfiguration) {
+        // A route with a mistake may be the one.
+        guard parts.unreadHosts.isEmpty, parts.routes.allSatisfy(\.isSound) else { return }
         var limits: Set<String> = []
         var upstreams: Set<String> = []
         for route in configuration.routes {
@@ -71,7 +73,7 @@ extension ConfigurationReader {
 
     /// Two sources of names may both know an `admin`; the application must not take one for the other.
     private func checkSources(_ configuration: GatewayConfiguration) {
-        let issuers = configuration.authentication.jwt
+        let issuers = configuration.authentication.jwt.filter { isSound($0.location.path) }
         let tokenRoute = configuration.routes.first { $0.credentials.contains(.jwt) }
         let bothRoute = configuration.routes.first {
             $0.credentials.contains(.jwt) && $0.credentials.contains(.session)
@@ -115,6 +117,7 @@ extension ConfigurationReader {
         let hosts = configuration.routes.filter { $0.credentials.contains(.session) }.compactMap { route in
             route.host.map { (route, $0.hasPrefix("*.") ? String($0.dropFirst(2)) : $0) }
         }
+        guard isSound("authentication.session") else { return }
         if let domain = session.domain {
             for (route, host) in hosts where !host.isWithin(domain) {
                 warning(
@@ -142,7 +145,9 @@ extension ConfigurationReader {
 
     /// Roles come from the file, from scopes, or from issuers; a name that none of them can give is a slip.
     private func checkRoleNames(_ configuration: GatewayConfiguration) {
-        guard !configuration.roles.isEmpty, configuration.authentication.jwt.allSatisfy(\.isOwn) else { return }
+        guard isSound("roles"), isSound("authentication.jwt"), !configuration.roles.isEmpty,
+            configuration.authentication.jwt.allSatisfy(\.isOwn)
+        else { return }
         let known = Set(configuration.roles.keys.map(\.name)).union(derivedRoles)
         for route in configuration.routes {
             guard case .rules(let rules) = route.access else { continue }

@@ -222,8 +222,8 @@ public struct GatewayConfiguration: Sendable {
             case identity
             /// A file, by its path.
             case file(String)
-            /// The URL of a JWK set.
-            case url(String)
+            /// The URL of a JWK set, and the PEM file of the authorities that vouch for it; `nil` trusts the system's.
+            case url(String, authorities: String?)
             /// For HS256 alone.
             case secret(Secret<[UInt8]>)
         }

@@ -50,6 +50,10 @@ extension Settings {
         static let jwksURL = Setting.optional(
             "authentication.jwt[].keys.jwks_url", .url, absent: "another source of keys", alias: "IAM_JWKS_URL",
             help: "The URL of a JWK set.")
+        static let authorities = Setting.optional(
+            "authentication.jwt[].keys.ca", .path, absent: "the system's authorities",
+            help: "PEM file of the authorities that may vouch for an https `jwks_url`, instead of the system's. "
+                + "Each fetch reads it.")
         static let secret = Setting.optional(
             "authentication.jwt[].keys.secret", .secret, absent: "another source of keys", isSecret: true,
             help: "A shared secret, for HS256 alone: whoever can check such tokens can make them.")
@@ -83,7 +87,8 @@ extension Settings {
             SettingGroup(
                 "authentication.jwt[].keys", .mapping(word: "identity"),
                 help: "Where keys come from: the word `identity` for the gateway's own, or one of the keys below."),
-            jwksFile, jwksURL, secret, algorithms, clockSkew, refreshInterval, usernameClaim, rolesClaim, groupsClaim,
+            jwksFile, jwksURL, authorities, secret, algorithms, clockSkew, refreshInterval, usernameClaim, rolesClaim,
+            groupsClaim,
             prefix,
         ]
     }

@@ -36,7 +36,10 @@ enum Settings {
     ]
 
     enum Listener {
-        static let address = Setting.required("listeners[].address", .listenAddress, help: "Where to accept.")
+        static let address = Setting.required(
+            "listeners[].address", .listenAddress,
+            help: "Where to accept. `0.0.0.0` is every IPv4 address of the machine, `[::]` every IPv6 address and no "
+                + "IPv4: to accept on both, write two listeners, such as `0.0.0.0:8443` and `[::]:8443`.")
         static let certificate = Setting.required(
             "listeners[].tls.certificates[].certificate", .path, help: "PEM file with the certificate and its chain.")
         static let key = Setting.required(

@@ -11,12 +11,14 @@ final class FetchJob: Sendable {
     }
 
     private let url: String
+    private let caFile: String?
     private let limits: FetchLimits
     private let startedAt = ContinuousClock.now
     private let state = Mutex(State.new)
 
-    init(url: String, limits: FetchLimits) {
+    init(url: String, caFile: String?, limits: FetchLimits) {
         self.url = url
+        self.caFile = caFile
         self.limits = limits
     }
 
@@ -64,7 +66,7 @@ final class FetchJob: Sendable {
             guard !isFinished else { throw .cancelled }
             let remaining = limits.deadline - startedAt.duration(to: .now)
             guard remaining > .zero else { throw .timedOut }
-            let transfer = Transfer(url: url, limits: limits, isCancelled: { self.isFinished })
+            let transfer = Transfer(url: url, caFile: caFile, limits: limits, isCancelled: { self.isFinished })
             switch try transfer.run(remaining: remaining, options) {
             case .response(let response): return response
             case .redirect(let place):

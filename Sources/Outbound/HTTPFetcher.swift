@@ -9,21 +9,24 @@ public final class HTTPFetcher: Sendable {
 
     /// A fetcher with threads of its own; they exist only while there is work.
     ///
-    /// `caFile` is a PEM file of authorities to trust instead of the system's. `queueMax` calls may wait for one of
-    /// `threads`. Proxies named in the environment are used unless `usesEnvironmentProxy` is false.
-    public init(caFile: String? = nil, threads: Int = 4, queueMax: Int = 64, usesEnvironmentProxy: Bool = true) {
+    /// `queueMax` calls may wait for one of `threads`. Proxies named in the environment are used unless
+    /// `usesEnvironmentProxy` is false.
+    public init(threads: Int = 4, queueMax: Int = 64, usesEnvironmentProxy: Bool = true) {
         precondition(threads > 0 && queueMax >= 0, "a fetcher needs a thread")
         precondition(HTTPFetcher.isReady, "libcurl cannot be used")
         pool = ThreadPool(
             threadsMax: threads, waitingMax: queueMax,
-            options: FetchOptions(caFile: caFile, usesEnvironmentProxy: usesEnvironmentProxy))
+            options: FetchOptions(usesEnvironmentProxy: usesEnvironmentProxy))
     }
 
     /// Fetches an `http` or `https` URL; every status is a response.
     ///
-    /// A cancelled task gets its error at once; the connection ends within a second.
-    public func get(_ url: String, limits: FetchLimits = FetchLimits()) async throws(FetchError) -> FetchResponse {
-        let job = FetchJob(url: url, limits: limits)
+    /// `caFile` is a PEM file of authorities to trust instead of the system's, read by this call. A cancelled task gets
+    /// its error at once; the connection ends within a second.
+    public func get(
+        _ url: String, caFile: String? = nil, limits: FetchLimits = FetchLimits()
+    ) async throws(FetchError) -> FetchResponse {
+        let job = FetchJob(url: url, caFile: caFile, limits: limits)
         let outcome = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 job.wait(continuation)

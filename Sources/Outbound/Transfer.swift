@@ -9,14 +9,17 @@ internal import CCurl
     }
 
     private let url: FetchURL
+    /// PEM file of the authorities that are trusted, instead of the system's.
+    private let caFile: String?
     private let limits: FetchLimits
     private let isCancelled: @Sendable () -> Bool
     private var body: [UInt8] = []
     private var headBytes = 0
     private var isTooLarge = false
 
-    init(url: FetchURL, limits: FetchLimits, isCancelled: @escaping @Sendable () -> Bool) {
+    init(url: FetchURL, caFile: String?, limits: FetchLimits, isCancelled: @escaping @Sendable () -> Bool) {
         self.url = url
+        self.caFile = caFile
         self.limits = limits
         self.isCancelled = isCancelled
     }
@@ -69,7 +72,9 @@ internal import CCurl
             outbound_set_number(easy, CURLOPT_SSL_VERIFYPEER, 1),
             outbound_set_number(easy, CURLOPT_SSL_VERIFYHOST, 2),
             outbound_set_number(easy, CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2)),
-            options.caFile.map { unsafe outbound_set_text(easy, CURLOPT_CAINFO, $0) } ?? CURLE_OK,
+            caFile.map { unsafe outbound_set_text(easy, CURLOPT_CAINFO, $0) } ?? CURLE_OK,
+            // A folder of the system's authorities would be trusted beside the file.
+            caFile == nil ? CURLE_OK : outbound_set_text(easy, CURLOPT_CAPATH, nil),
             options.usesEnvironmentProxy ? CURLE_OK : outbound_set_text(easy, CURLOPT_PROXY, ""),
             outbound_set_receive(easy, CURLOPT_WRITEFUNCTION, receiveBody),
             outbound_set_pointer(easy, CURLOPT_WRITEDATA, context),
@@ -128,8 +133,6 @@ internal import CCurl
 
 /// What all calls of one fetcher have in common.
 struct FetchOptions: Sendable {
-    /// PEM file of the authorities that are trusted, instead of the system's.
-    let caFile: String?
     /// Whether `https_proxy` and its like are honoured.
     let usesEnvironmentProxy: Bool
 }

@@ -96,6 +96,46 @@ import Testing
         #expect((result.configuration != nil) == loads, "\(result.lines)")
     }
 
+    @Test(arguments: [
+        ("{ keys: identity }", "", true), ("{ keys: identity, audience: app }", "", false),
+        ("{ keys: identity, audience: [gateway, app] }", "", false),
+        ("{ keys: identity, audience: App }", "", true),
+        ("{ keys: identity }", "identity: { token_audience: app }", false),
+        // Its tokens have another issuer than assertions, and other keys.
+        ("{ issuer: a, audience: app, keys: { jwks_file: keys.json } }", "", true),
+    ])
+    func `an upstream's name is no audience of our own tokens`(issuer: String, top: String, loads: Bool) {
+        let result = load(file(top: top, authentication: "  jwt: [\(issuer)]"))
+        #expect((result.configuration != nil) == loads, "\(result.lines)")
+        guard !loads else { return }
+        #expect(result.problems.map(\.location.path) == ["authentication.jwt[0].audience"])
+        #expect(result.problems.first?.cure.contains("rename the upstream") == true)
+    }
+
+    @Test(arguments: [
+        ("jwks_url: https://i.test/keys, ca: cert.pem", ""),
+        ("jwks_url: http://127.0.0.1/keys, ca: cert.pem", "nobody vouches for an http URL"),
+        ("jwks_file: keys.json, ca: cert.pem", "authorities vouch for a JWKS URL, and none is given"),
+        ("ca: cert.pem", "authorities vouch for a JWKS URL, and none is given"),
+        ("jwks_url: https://i.test/keys, ca: key.pem", "the file 'key.pem' holds no certificate"),
+        ("jwks_url: https://i.test/keys, ca: none.pem", "the file 'none.pem' cannot be read: it does not exist"),
+    ])
+    func `authorities go with an https JWKS URL`(keys: String, problem: String) {
+        let result = load(file(authentication: "  jwt: [{ issuer: a, audience: b, keys: { \(keys) } }]"))
+        #expect(result.problems.map(\.message) == (problem.isEmpty ? [] : [problem]))
+        guard problem.isEmpty else {
+            #expect(result.problems.map(\.location.path) == ["authentication.jwt[0].keys.ca"])
+            return
+        }
+        guard
+            case .url("https://i.test/keys", authorities: "cert.pem")? = result.configuration?.authentication.jwt.first?
+                .keys
+        else {
+            Issue.record("another source of keys")
+            return
+        }
+    }
+
     @Test func `two issuers without prefix are refused even where the route only is optional`() {
         let two = "  jwt: [\(Self.foreign), { issuer: x, audience: b, keys: { jwks_file: keys.json } }]"
         let route = "  - { path: /, upstream: app, optional: true }"

@@ -15,6 +15,7 @@ import Testing
         listeners:
           - address: 127.0.0.1:8443
             tls: { certificates: [{ certificate: cert.pem, key: key.pem }], minimum_version: 1.3 }
+            public_port: 443
             connections_max: 10
             handshake_timeout: 1s
             head_timeout: 2s
@@ -56,7 +57,7 @@ import Testing
               roles_claim: r
               groups_claim: g
               prefix: "a:"
-            - { issuer: d, audience: e, keys: { jwks_url: https://d/keys }, prefix: "d:" }
+            - { issuer: d, audience: e, keys: { jwks_url: https://d/keys, ca: cert.pem }, prefix: "d:" }
             - { issuer: f, audience: g, keys: { secret: Zx8kQ2vLr0TnWb5yHs1uJd7mCe4gPf9a }, prefix: "f:" }
             - { issuer: h, audience: i, keys: { secret_file: secret }, prefix: "h:" }
             - { keys: identity }
@@ -112,6 +113,7 @@ import Testing
         let configuration = try #require(load(Self.full).configuration)
         let listener = configuration.listeners[0]
         #expect(listener.tls?.minimumVersion == .tls13)
+        #expect(listener.publicPort == 443)
         #expect(listener.connectionsMax == 10 && listener.fieldsMax == 50 && listener.headBytesMax == 8192)
         #expect(listener.handshakeTimeout == .seconds(1) && listener.headTimeout == .seconds(2))
         #expect(listener.bodyTimeout == .seconds(3) && listener.idleTimeout == .seconds(4))

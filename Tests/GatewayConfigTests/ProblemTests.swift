@@ -6,9 +6,8 @@ import Testing
         let text = file(routes: "  - { host: a.example.com, path: /, upstream: bill, public: true }")
         #expect(
             load(text).problems.map(\.description) == [
-                "gateway.yaml:7:3: warning: upstreams.app: no route leads to this upstream; remove it, or add a route",
                 "gateway.yaml:11:47: routes[0].upstream: no upstream is called 'bill'; "
-                    + "define it under 'upstreams', or use one of: app, identity",
+                    + "define it under 'upstreams', or use one of: app, identity"
             ])
     }
 
@@ -43,6 +42,75 @@ import Testing
             })
         #expect(result.lines.contains { $0.contains("'yes' is no boolean; write true or false") })
         #expect(result.lines.contains { $0.contains("'drp' is not known here; did you mean 'drop'?") })
+    }
+
+    @Test(arguments: [
+        ("  - { path: /, upstream: app, requier: { authenticated: true } }", "routes[0].requier"),
+        ("  - { path: /, upstream: app, public: yes }", "routes[0].public"),
+        ("  - { pth: /, upstream: app, public: true }", "routes[0].pth"),
+        ("  - { path: /, upstreem: app, public: true }", "routes[0].upstreem"),
+        (
+            "  - { path: /, upstream: app, rules: [{ requires: { authenticated: true } }] }",
+            "routes[0].rules[0].requires"
+        ),
+        ("  - { path: /, upstream: app, rules: 5 }", "routes[0].rules"),
+        ("  - 5", "routes[0]"),
+        ("  - { path: /, upstream: app, public: true, limit: fewer }", "routes[0].limit"),
+    ])
+    func `a mistake in a route is one problem, not a second one for what follows from it`(route: String, place: String)
+    {
+        #expect(load(file(routes: route)).problems.map(\.location.path) == [place])
+    }
+
+    @Test(arguments: [
+        ("upstreams:", "upstreems:"), ("upstreams:\n  app: { endpoints: [127.0.0.1:5001] }", "upstreams: []"),
+        ("authentication:", "authentification:"), ("  jwt: [{", "  jtw: [{"), ("limits:", "limts:"),
+        ("limits: { few: { rate: 5/minute } }", "limits: 5"), ("redis:", "redsi:"),
+        ("redis: { url: redis://r }", "redis: 5"),
+        ("tls: { certificates: [{ certificate: cert.pem, key: key.pem }] }", "tls: 5"),
+        ("certificates: [{ certificate: cert.pem, key: key.pem }]", "certificates: 5"),
+        ("certificates: [", "certificate: ["), ("keys: { jwks_file", "kees: { jwks_file"),
+        ("keys: { jwks_file: keys.json }", "keys: []"), ("routes:", "rutes:"), ("listeners:", "listener:"),
+        ("roles: { reader: [read] }", "roles: { reader: [r ead] }"),
+    ])
+    func `a part that cannot be read is one problem, whatever else would need it`(sound: String, wrong: String) {
+        let text = """
+            redis: { url: redis://r }
+            limits: { few: { rate: 5/minute } }
+            listeners:
+              - address: 127.0.0.1:8443
+                tls: { certificates: [{ certificate: cert.pem, key: key.pem }] }
+            upstreams:
+              app: { endpoints: [127.0.0.1:5001] }
+            authentication:
+              jwt: [{ issuer: a, audience: b, keys: { jwks_file: keys.json } }]
+            roles: { reader: [read] }
+            routes:
+              - { path: /, upstream: app, require: { roles: [reader] }, limit: few }
+            tests:
+              - { when: GET http://a/, as: { roles: [reader] }, expect: allow }
+            """
+        #expect(load(text).problems.filter { $0.severity == .error }.map(\.description) == [])
+        #expect(text.contains(sound))
+        let lines = load(text.replacing(sound, with: wrong)).lines
+        #expect(lines.count == 1, "\(lines.joined(separator: "\n"))")
+    }
+
+    @Test func `what could be read of a file with an error is kept apart from what may be served`() throws {
+        let result = load(file(top: "workers: 0"))
+        #expect(result.configuration == nil)
+        let parts = try #require(result.parts)
+        #expect(parts.routes.map(\.isSound) == [true] && parts.unreadHosts == [])
+        #expect(
+            parts.certificates.count == 1 && parts.filesRead.map(\.path) == ["gateway.yaml", "cert.pem", "key.pem"])
+        let broken = load(file(routes: "  - { path: /, upstream: app, public: true, fleem: 1 }")).parts
+        #expect(broken?.routes.map(\.isSound) == [false])
+        #expect(
+            load(file(routes: "  - { host: a.test, path: x, upstream: app, public: true }")).parts?.unreadHosts == [
+                "a.test"
+            ])
+        #expect(
+            load(file(routes: "  - { host: a_b c, path: /, upstream: app, public: true }")).parts?.unreadHosts == [nil])
     }
 
     @Test(arguments: [

@@ -233,17 +233,18 @@ struct HTTPFetcherTests {
         defer { withExtendedLifetime(server) {} }
         let url = "https://127.0.0.1:\(server.port)/"
         guard case .untrusted = await failure(url) else { return #expect(Bool(false)) }
-        let trusting = HTTPFetcher(caFile: server.certificate, usesEnvironmentProxy: false)
-        #expect(try await trusting.get(url).status == 200)
+        #expect(try await fetcher.get(url, caFile: server.certificate).status == 200)
+        guard case .untrusted = await failure(url) else {
+            return #expect(Bool(false), "the next call trusts as before")
+        }
         do {
-            _ = try await trusting.get("https://localhost:\(server.port)/")
+            _ = try await fetcher.get("https://localhost:\(server.port)/", caFile: server.certificate)
             #expect(Bool(false), "the certificate names no localhost")
         } catch {
             guard case .untrusted = error else { return #expect(Bool(false), "\(error)") }
         }
-        let missing = HTTPFetcher(caFile: "/nonexistent.pem", usesEnvironmentProxy: false)
         do {
-            _ = try await missing.get(url)
+            _ = try await fetcher.get(url, caFile: "/nonexistent.pem")
             #expect(Bool(false), "the file of authorities is not there")
         } catch {
             guard case .untrusted = error else { return #expect(Bool(false), "\(error)") }

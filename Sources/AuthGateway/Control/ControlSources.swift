@@ -150,13 +150,19 @@ final class AdminSocket {
 }
 
 extension GatewayConfiguration {
-    /// Files whose change is taken over without a signal: certificates, keys, key sets.
+    /// Files whose change is taken over without a signal: certificates, keys, key sets, authorities.
     var watchedFiles: [String] {
         var files: [String] = []
         for tls in listeners.compactMap(\.tls) {
             for certificate in tls.certificates { files += [certificate.certificate, certificate.key] }
         }
-        for issuer in authentication.jwt { if case .file(let path) = issuer.keys { files.append(path) } }
+        for issuer in authentication.jwt {
+            switch issuer.keys {
+            case .file(let path): files.append(path)
+            case .url(_, let authorities?): files.append(authorities)
+            case .url(_, .none), .identity, .secret: break
+            }
+        }
         return files
     }
 }

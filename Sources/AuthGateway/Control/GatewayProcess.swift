@@ -34,23 +34,18 @@ enum GatewayProcess {
     }
 
     /// Gives up root for the configured account, for good.
-    static func becomeUser(_ account: GatewayConfiguration.RunAs?) throws(StartError) {
-        guard let account, geteuid() == 0 else { return }
-        guard let record = unsafe getpwnam(account.user) else {
-            throw StartError("user: there is no account '\(account.user)'; create it, or name another one")
+    static func becomeUser(_ names: GatewayConfiguration.RunAs?) throws(StartError) {
+        guard let names, geteuid() == 0 else { return }
+        let account: Account
+        do throws(StartError) {
+            account = try Account(names)
+        } catch {
+            throw StartError("user: \(error)")
         }
-        let user = unsafe record.pointee.pw_uid
-        var group = unsafe record.pointee.pw_gid
-        if let name = account.group {
-            guard let entry = unsafe getgrnam(name) else {
-                throw StartError("user: there is no group '\(name)'; create it, or leave the group out")
-            }
-            group = unsafe entry.pointee.gr_gid
-        }
-        guard user != 0 else { throw StartError("user: '\(account.user)' is root; name an unprivileged account") }
         let isDone =
-            unsafe initgroups(account.user, group) == 0 && setgid(group) == 0 && setuid(user) == 0 && setuid(0) != 0
-        guard isDone else { throw StartError("user: cannot become '\(account.user)'") }
+            unsafe initgroups(account.name, account.group) == 0 && setgid(account.group) == 0
+            && setuid(account.user) == 0 && setuid(0) != 0
+        guard isDone else { throw StartError("user: cannot become '\(account.name)'") }
         // setuid made the process dumpable again.
         _ = clinux_forbid_dumps()
         _ = clinux_no_new_privileges()

@@ -63,9 +63,9 @@ public enum GatewayServer {
     public static func run(_ options: RunOptions, logger: Logger) throws(StartError) {
         GatewayProcess.blockSignals()
         GatewayProcess.forbidDumps()
-        let configuration = try load(options)
-        let compiled = try compile(configuration, options)
+        let (result, (configuration, compiled)) = try load(options)
         try GatewayProcess.checkUser(configuration, options)
+        try checkAccount(result, options, logger)
         let metrics = MetricRegistry()
         let tickets = TicketKeys()
         let workerCount = configuration.workers ?? max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
@@ -100,36 +100,36 @@ public enum GatewayServer {
         resources.database.close()
     }
 
-    static func load(_ options: RunOptions) throws(StartError) -> GatewayConfiguration {
+    /// Reads the file and checks it wholly; throws every error at once where there is one.
+    static func load(
+        _ options: RunOptions
+    ) throws(StartError) -> (result: ConfigurationResult, sound: ConfigurationCheck.Sound) {
         let result = ConfigurationLoader.load(path: options.configurationPath, environment: options.environment)
-        guard let configuration = result.configuration else {
-            throw StartError(result.problems.map(\.description).joined(separator: "\n"))
+        let check = ConfigurationCheck(result, file: options.configurationPath)
+        guard let sound = check.sound else {
+            throw StartError(check.problems.filter { $0.severity == .error }.lines)
         }
-        return configuration
+        return (result, sound)
     }
 
-    private static func compile(
-        _ configuration: GatewayConfiguration, _ options: RunOptions
-    ) throws(StartError) -> SnapshotBuilder.CompiledRoutes {
-        let (compiled, problems) = SnapshotBuilder.compile(configuration, file: options.configurationPath)
-        guard let compiled else { throw StartError(problems.map(\.description).joined(separator: "\n")) }
-        return compiled
+    /// Everything that `auth-gateway check` reports, in the order of the file: what reading it showed, its routes and
+    /// their tests, the content of the files that it names, and what a start would run into. Opens no port and creates
+    /// nothing.
+    public static func check(_ result: ConfigurationResult, file: String) -> [ConfigurationProblem] {
+        var problems = ConfigurationCheck(result, file: file).problems
+        if let parts = result.parts {
+            problems += AccountCheck(parts, file: file).problems + SurroundingsCheck(parts, file: file).problems
+        }
+        return problems.inOrderOfTheFile
     }
 
-    /// Everything `check` looks at beyond the file's own grammar: routes, their tests, certificates.
-    public static func check(_ configuration: GatewayConfiguration, file: String) -> [ConfigurationProblem] {
-        var problems = SnapshotBuilder.compile(configuration, file: file).problems
-        do throws(StartError) {
-            _ = try tlsContexts(configuration, TicketKeys())
-        } catch {
-            let location =
-                configuration.listeners.first?.location ?? SourceLocation(path: "listeners", line: 1, column: 1)
-            problems.append(
-                ConfigurationProblem(
-                    severity: .error, file: file, location: location, message: error.description,
-                    cure: "give a PEM certificate chain and the private key that belongs to it"))
-        }
-        return problems
+    /// Refuses what the account could not read again; says where `user:` does nothing.
+    private static func checkAccount(
+        _ result: ConfigurationResult, _ options: RunOptions, _ logger: Logger
+    ) throws(StartError) {
+        let problems = result.parts.map { AccountCheck($0, file: options.configurationPath).problems } ?? []
+        guard !problems.contains(where: { $0.severity == .error }) else { throw StartError(problems.lines) }
+        for problem in problems { logger.warning("user.ignored", metadata: ["problem": "\(problem)"]) }
     }
 
     private static func tlsContexts(

@@ -67,16 +67,18 @@ final class RemoteKeySets: Sendable {
 
     private struct Source: Hashable {
         let url: String
+        let authorities: String?
         let refreshInterval: Duration
     }
 
     init(fetcher: HTTPFetcher) { self.fetcher = fetcher }
 
-    func keySet(for url: String, refreshInterval: Duration) -> RemoteKeySet {
-        let source = Source(url: url, refreshInterval: refreshInterval)
+    func keySet(for url: String, authorities: String?, refreshInterval: Duration) -> RemoteKeySet {
+        let source = Source(url: url, authorities: authorities, refreshInterval: refreshInterval)
         return sets.withLock { sets in
             if let set = sets[source] { return set }
-            let set = RemoteKeySet(url: url, refreshInterval: refreshInterval, fetcher: fetcher)
+            let set = RemoteKeySet(
+                url: url, authorities: authorities, refreshInterval: refreshInterval, fetcher: fetcher)
             sets[source] = set
             return set
         }
@@ -86,8 +88,8 @@ final class RemoteKeySets: Sendable {
     func keep(onlyOf configuration: GatewayConfiguration) {
         let wanted = Set(
             configuration.authentication.jwt.compactMap { issuer -> Source? in
-                guard case .url(let url) = issuer.keys else { return nil }
-                return Source(url: url, refreshInterval: issuer.refreshInterval)
+                guard case .url(let url, let authorities) = issuer.keys else { return nil }
+                return Source(url: url, authorities: authorities, refreshInterval: issuer.refreshInterval)
             })
         sets.withLock { $0 = $0.filter { wanted.contains($0.key) } }
         states.withLock { $0 = $0.filter { wanted.contains($0.key) } }

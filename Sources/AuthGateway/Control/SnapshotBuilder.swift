@@ -11,70 +11,11 @@ import ProxyCore
 import RateLimit
 import Storage
 
-/// Makes a snapshot of a configuration: compiles routes, loads certificates and keys, runs the file's own tests.
-/// Collects every problem before it gives up. Blocks for files and names, so never on a worker.
+/// Makes a snapshot of a configuration that `ConfigurationCheck` found sound. Blocks for files and names, so never on a
+/// worker.
 struct SnapshotBuilder {
     /// What the process keeps over all configurations.
     let process: ProcessResources
-
-    /// The routes of a configuration, ready to match; what `check` looks at as well.
-    struct CompiledRoutes: Sendable {
-        let table: RouteTable
-        let routes: [CompiledRoute]
-    }
-
-    /// Compiles the routes and runs the tests.
-    static func compile(
-        _ configuration: GatewayConfiguration, file: String
-    ) -> (routes: CompiledRoutes?, problems: [ConfigurationProblem]) {
-        let (table, routeProblems) = RouteTable.load(configuration.routes, seed: .random(in: .min ... .max))
-        var problems = routeProblems.map { ConfigurationProblem($0, file: file) }
-        guard let table else { return (nil, problems) }
-        let names = ConfigurationNames(configuration)
-        var routes: [CompiledRoute] = []
-        for (index, route) in configuration.routes.enumerated() {
-            do throws(UnresolvedName) {
-                routes.append(try CompiledRoute(route, index: index, in: names))
-            } catch {
-                problems.append(
-                    ConfigurationProblem(
-                        severity: .error, file: file, location: route.location,
-                        message: "no \(error.kind.rawValue) is called '\(error.name)'",
-                        cure: "define it under '\(error.kind.rawValue)s'"))
-            }
-        }
-        guard routes.count == configuration.routes.count else { return (nil, problems) }
-        let runner = RouteTestRunner(
-            table: table, routes: routes, grants: configuration.roles, normalize: SnapshotBuilder.normalize)
-        problems += runner.problems(in: configuration.tests).map { ConfigurationProblem($0, file: file) }
-        let hasErrors = problems.contains { $0.severity == .error }
-        return (hasErrors ? nil : CompiledRoutes(table: table, routes: routes), problems)
-    }
-
-    /// A path as requests get it.
-    private static func normalize(_ path: [UInt8]) -> RouteTestRunner.Target? {
-        var normalized = NormalizedPath(capacity: max(64, path.count))
-        guard RequestTarget.normalize(path: path.span, into: &normalized) == nil else { return nil }
-        var buffer = ByteBuffer()
-        normalized.appendBytes(to: &buffer)
-        var target = RouteTestRunner.Target(path: buffer.withBytes { bytes in bytes.indices.map { bytes[$0] } })
-        var encoded: Set<UInt8> = []
-        for index in target.path.indices {
-            guard let byte = decodedEscape(target.path.span, at: index, before: target.path.count) else { continue }
-            if byte == 0x2F || byte == 0x5C || byte < 0x20 || byte == 0x7F { encoded.insert(byte) }
-        }
-        target.encodedBytes = encoded
-        var readings: [[UInt8]] = []
-        if normalized.hasAlternativeReadings {
-            let error = normalized.alternativeReadings { reading in
-                readings.append(reading.indices.map { reading[$0] })
-                return readings.count < 64
-            }
-            guard error == nil else { return nil }
-        }
-        target.otherReadings = readings
-        return target
-    }
 
     /// A configuration read and compiled for a reload, with everything that blocks already done.
     struct Loaded: Sendable {
@@ -89,9 +30,7 @@ struct SnapshotBuilder {
 
     /// Reads the file again. Nothing of the running gateway changes.
     func read(_ options: RunOptions, workers: Int) throws(StartError) -> Loaded {
-        let configuration = try GatewayServer.load(options)
-        let (compiled, problems) = SnapshotBuilder.compile(configuration, file: options.configurationPath)
-        guard let compiled else { throw StartError(problems.map(\.description).joined(separator: "\n")) }
+        let (_, (configuration, compiled)) = try GatewayServer.load(options)
         let watcher = FileWatcher(configuration.watchedFiles)
         do throws(TLSError) {
             return Loaded(
@@ -247,8 +186,9 @@ struct SnapshotBuilder {
             } catch {
                 throw SnapshotError("\(issuer.location.path).keys: \(path): \(error)")
             }
-        case .url(let url):
-            let remote = process.remoteKeys.keySet(for: url, refreshInterval: issuer.refreshInterval)
+        case .url(let url, let authorities):
+            let remote = process.remoteKeys.keySet(
+                for: url, authorities: authorities, refreshInterval: issuer.refreshInterval)
             return (remote.current.keys ?? .publicKeys(JWKSet([])), remote)
         }
     }

@@ -40,9 +40,10 @@ final class RemoteKeySet: KeySource {
         progress = Mutex(Progress(schedule: RefreshSchedule(interval: refreshInterval)))
     }
 
-    convenience init(url: String, refreshInterval: Duration, fetcher: HTTPFetcher) {
+    /// - Parameter authorities: PEM file of those that may vouch for the URL; `nil` trusts the system's.
+    convenience init(url: String, authorities: String?, refreshInterval: Duration, fetcher: HTTPFetcher) {
         self.init(url: url, refreshInterval: refreshInterval) { url, limits throws(FetchError) in
-            try await fetcher.get(url, limits: limits)
+            try await fetcher.get(url, caFile: authorities, limits: limits)
         }
     }
 

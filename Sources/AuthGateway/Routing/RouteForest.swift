@@ -28,6 +28,8 @@ struct RouteForest {
     /// By index of the route; `nil` for a route whose path or host is no pattern.
     private(set) var patterns: [PathPattern?] = []
     private(set) var hosts: [Host?] = []
+    /// Routes that tie, both of each pair: which of the two was meant to answer is unknown.
+    private(set) var tied: Set<Int> = []
 
     /// Adds the next route. Returns what is wrong with it; a route with an error is left out.
     mutating func add(_ route: GatewayConfiguration.Route, among routes: [GatewayConfiguration.Route]) -> RouteProblem?
@@ -51,6 +53,7 @@ struct RouteForest {
         hosts[index] = host
         guard let other = trees[host, default: Tree()].insert(pattern, index) else { return nil }
         patterns[index] = nil
+        tied.formUnion([index, other])
         let place = routes[other].location
         return problem(
             "ties with \(place.path) on line \(place.line): same host, same path '\(route.path)'",

@@ -4,43 +4,64 @@ extension RouteTable {
     /// The most nodes that a request may visit; a file whose routes overlap in more ways does not load.
     static let stepsLimit = 256
 
+    /// What became of a file's routes.
+    struct Loading {
+        /// Of the routes that have a place in it, whatever is wrong with others: to look at, never to serve.
+        let partial: RouteTable
+        /// Errors, then warnings.
+        let problems: [RouteProblem]
+        /// Routes that tie with another.
+        let tied: Set<Int>
+        /// Routes for whose hosts the partial table must not be asked: they have no place in it, or too many ways lead
+        /// to them.
+        let unforeseeable: Set<Int>
+
+        /// The table that requests may be matched with: there is none where one of the problems is an error.
+        var table: RouteTable? { problems.contains { $0.severity == .error } ? nil : partial }
+    }
+
     /// Makes the table of a file's routes, and says all that is wrong with them or worth a second look.
-    ///
-    /// There is no table where one of the problems is an error.
-    /// - Parameter seed: a fresh random number, so that no one can prepare names that share a slot.
+    /// - Parameters:
+    ///   - broken: routes with errors of their own, of which nothing but these is said.
+    ///   - seed: a fresh random number, so that no one can prepare names that share a slot.
     static func load(
-        _ routes: [GatewayConfiguration.Route], seed: UInt64
-    ) -> (table: RouteTable?, problems: [RouteProblem]) {
+        _ routes: [GatewayConfiguration.Route], besides broken: Set<Int> = [], seed: UInt64
+    ) -> Loading {
         var forest = RouteForest()
-        var problems = routes.compactMap { forest.add($0, among: routes) }
-        problems += tooManyOverlaps(in: forest, routes)
-        guard problems.isEmpty else { return (nil, problems) }
-        return (RouteTable(forest, seed: seed), doubtfulNeighbours(in: forest, routes))
+        let errors = routes.compactMap { forest.add($0, among: routes) }
+        let overlaps = tooManyOverlaps(in: forest, routes)
+        let unplaced = routes.indices.filter { forest.patterns[$0] == nil && !forest.tied.contains($0) }
+        return Loading(
+            partial: RouteTable(forest, seed: seed),
+            problems: errors + overlaps.map(\.problem)
+                + doubtfulNeighbours(in: forest, routes, besides: broken.union(forest.tied)),
+            tied: forest.tied, unforeseeable: Set(unplaced + overlaps.map(\.index)))
     }
 
     private static func tooManyOverlaps(
         in forest: RouteForest, _ routes: [GatewayConfiguration.Route]
-    ) -> [RouteProblem] {
+    ) -> [(index: Int, problem: RouteProblem)] {
         routes.indices.compactMap { index in
             guard let host = forest.hosts[index], forest.hosts.firstIndex(of: host) == index,
                 let steps = forest.trees[host]?.stepsMax, steps > stepsLimit
             else { return nil }
-            return RouteProblem(
+            let problem = RouteProblem(
                 severity: .error, location: routes[index].location,
                 message: "this route and the others of its host overlap so that one path may take \(steps) steps",
                 cure: "at most \(stepsLimit) are allowed: write literals in place of some '*'")
+            return (index, problem)
         }
     }
 
     /// Warnings about pairs of routes of one host whose order may surprise.
     private static func doubtfulNeighbours(
-        in forest: RouteForest, _ routes: [GatewayConfiguration.Route]
+        in forest: RouteForest, _ routes: [GatewayConfiguration.Route], besides broken: Set<Int>
     ) -> [RouteProblem] {
         var problems: [RouteProblem] = []
-        for (index, route) in routes.enumerated() {
+        for (index, route) in routes.enumerated() where !broken.contains(index) {
             guard let pattern = forest.patterns[index], let tree = forest.hosts[index].flatMap({ forest.trees[$0] })
             else { continue }
-            let neighbours = tree.overlapping(pattern).sorted().compactMap { other in
+            let neighbours = tree.overlapping(pattern).filter { !broken.contains($0) }.sorted().compactMap { other in
                 forest.patterns[other].map { (route: routes[other], pattern: $0, isSelf: other == index) }
             }.filter { !$0.isSelf }
             if route.hasRequirements {

@@ -17,7 +17,7 @@ import Testing
 @Suite(.ownThread, .timeLimit(.minutes(1)))
 struct ReloadReadTests {
     private func builder(_ options: RunOptions) throws -> SnapshotBuilder {
-        let (database, keys) = try IdentityStore.open(try GatewayServer.load(options))
+        let (database, keys) = try IdentityStore.open(try GatewayServer.load(options).sound.configuration)
         let seed = RateLimitSeed.random()
         return SnapshotBuilder(
             process: ProcessResources(

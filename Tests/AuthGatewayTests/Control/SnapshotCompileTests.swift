@@ -16,8 +16,9 @@ struct SnapshotCompileTests {
             \(tests.isEmpty ? "" : "tests:\n" + tests.map { "  - { \($0) }" }.joined(separator: "\n"))
             """
         let loaded = ConfigurationLoader.load(text: text, file: "the.yaml")
-        let configuration = try #require(loaded.configuration, "\(loaded.problems)")
-        let (compiled, problems) = SnapshotBuilder.compile(configuration, file: "the.yaml")
+        try #require(loaded.configuration != nil, "\(loaded.problems)")
+        let check = RouteCheck(loaded, file: "the.yaml")
+        let (compiled, problems) = (check.compiled, check.problems)
         #expect((compiled == nil) == problems.contains { $0.severity == .error })
         #expect(problems.allSatisfy { $0.file == "the.yaml" && $0.location.line > 0 && !$0.cure.isEmpty })
         return (compiled != nil, problems.map { "\($0.severity) \($0.location.path): \($0.message)" })

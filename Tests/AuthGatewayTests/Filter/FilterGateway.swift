@@ -3,6 +3,7 @@ import GatewayConfig
 import HTTPModel
 import HTTPTypes
 import IdentityModel
+import IdentityService
 import JOSE
 import ProxyCore
 import RateLimit
@@ -107,8 +108,8 @@ final class FilterGateway: @unchecked Sendable {
     init() throws {
         let loaded = ConfigurationLoader.load(text: Self.file)
         let configuration = try #require(loaded.configuration, "\(loaded.problems)")
-        let (compiled, problems) = SnapshotBuilder.compile(configuration, file: "gateway.yaml")
-        let routes = try #require(compiled, "\(problems)")
+        let check = RouteCheck(loaded, file: "gateway.yaml")
+        let routes = try #require(check.compiled, "\(check.problems)")
         key = try SigningKey.generate()
         let seen = Seen()
         self.seen = seen
@@ -146,7 +147,9 @@ final class FilterGateway: @unchecked Sendable {
                     keyspace: keyspace, sharedKeyspace: keyspace, key: limit.key, store: limit.store,
                     onStoreError: limit.onStoreError)
             ],
-            sessionPrefix: SourcePrefix(nil, others: [issuer.prefix]), identity: HandlerUpstream(Nothing()),
+            sessionPrefix: SourcePrefix(nil, others: [issuer.prefix]),
+            sessionCookie: try #require(SessionCookieSettings(domain: "example.test", isSecure: false)),
+            identity: HandlerUpstream(Nothing()),
             assertions: AssertionSigner(key: try SigningKey.generate(), issuer: "https://iam.example"),
             sessions: sessions, endpoints: [], redisAddresses: [])
         let metrics = MetricRegistry()

@@ -203,7 +203,8 @@ struct RemoteKeySetTests {
 
     @Test func `R84 nobody listening is survived by the real fetcher too`() async {
         let fetcher = HTTPFetcher(usesEnvironmentProxy: false)
-        let remote = RemoteKeySet(url: "http://127.0.0.1:1/jwks", refreshInterval: .seconds(300), fetcher: fetcher)
+        let remote = RemoteKeySet(
+            url: "http://127.0.0.1:1/jwks", authorities: nil, refreshInterval: .seconds(300), fetcher: fetcher)
         remote.poll(at: .zero)
         await remote.settle()
         guard case .degraded(let reason) = remote.state else { return #expect(Bool(false)) }

@@ -24,10 +24,10 @@ import Testing
     ])
     func `a path that could never match is refused with its cure`(path: String, error: PathPatternError) {
         #expect(throws: error) { try PathPattern(path) }
-        let (table, problems) = RouteTable.load([Fixture.route(3, path)], seed: 1)
-        #expect(table == nil)
-        #expect(problems.map(\.location.path) == ["routes[3]"])
-        #expect(problems.map(\.cure) == [error.cure])
+        let loaded = RouteTable.load([Fixture.route(3, path)], seed: 1)
+        #expect(loaded.table == nil)
+        #expect(loaded.problems.map(\.location.path) == ["routes[3]"])
+        #expect(loaded.problems.map(\.cure) == [error.cure])
     }
 
     @Test func `paths in normal form load`() throws {
@@ -47,9 +47,9 @@ import Testing
         "A.test", "a.test.", ".a.test", "*", "*.", "a.*.test", "*a.test", "a/b", "", "a test", "u@a.test", "*.*.test",
     ])
     func `a host that could never match is refused`(host: String) {
-        let (table, problems) = RouteTable.load([Fixture.route(host: host, "/")], seed: 1)
-        #expect(table == nil)
-        #expect(problems.count == 1)
+        let loaded = RouteTable.load([Fixture.route(host: host, "/")], seed: 1)
+        #expect(loaded.table == nil)
+        #expect(loaded.problems.count == 1)
     }
 
     @Test(arguments: [
@@ -58,10 +58,10 @@ import Testing
     ])
     func `two routes that tie are an error that names both`(first: String, second: String, tie: Bool) throws {
         let routes = [Fixture.route(0, host: "a.test", first), Fixture.route(1, host: "a.test", second)]
-        let (table, problems) = RouteTable.load(routes, seed: 1)
-        #expect((table == nil) == tie)
+        let loaded = RouteTable.load(routes, seed: 1)
+        #expect((loaded.table == nil) == tie)
         guard tie else { return }
-        let problem = try #require(problems.first)
+        let problem = try #require(loaded.problems.first)
         #expect(problem.location.path == "routes[1]")
         #expect(problem.message.contains("routes[0] on line 10"))
     }
