@@ -61,7 +61,7 @@ struct ConfigurationOptions: ParsableArguments {
     func load() throws -> (GatewayConfiguration, ConfigurationResult) {
         let result = ConfigurationLoader.load(path: config, environment: ProcessEnvironment.all)
         guard let configuration = result.configuration else {
-            throw Exit.refuse(result.problems.map(\.description).joined(separator: "\n"))
+            throw Exit.refuse(result.problems.report)
         }
         return (configuration, result)
     }

@@ -22,9 +22,8 @@ struct RunCommand: ParsableCommand {
         let result = ConfigurationLoader.load(path: options.config, environment: ProcessEnvironment.all)
         guard let configuration = result.configuration else {
             let problems = GatewayServer.check(result, file: options.config)
-            throw Exit.refuse(problems.map(\.description).joined(separator: "\n"))
+            throw Exit.refuse(problems.report)
         }
-        for problem in result.problems { Exit.printError(problem.description) }
         let logger = EventLog.logger(label: "gateway", level: configuration.log.level)
         do {
             try GatewayServer.run(
@@ -50,7 +49,7 @@ struct CheckCommand: ParsableCommand {
     func run() throws {
         let result = ConfigurationLoader.load(path: options.config, environment: ProcessEnvironment.all)
         let problems = GatewayServer.check(result, file: options.config)
-        for problem in problems { Exit.printError(problem.description) }
+        if !problems.isEmpty { Exit.printError(problems.report) }
         guard !problems.contains(where: { $0.severity == .error }) else { throw ExitCode(1) }
         print("\(options.config): ok")
     }

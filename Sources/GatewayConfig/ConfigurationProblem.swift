@@ -38,6 +38,21 @@ public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConv
     }
 }
 
+extension [ConfigurationProblem] {
+    /// One line for each; of very many as many as somebody reads, errors first, and how many there are besides.
+    public var report: String {
+        guard count > ConfigurationProblem.reportedMax else { return map(\.description).joined(separator: "\n") }
+        let errors = filter { $0.severity == .error }
+        let shown = (errors + filter { $0.severity == .warning }).prefix(ConfigurationProblem.reportedMax)
+        return shown.map(\.description).joined(separator: "\n") + "\n… and \(count - shown.count) more"
+    }
+}
+
+extension ConfigurationProblem {
+    /// Problems that one report shows.
+    public static let reportedMax = 200
+}
+
 extension Unicode.Scalar {
     /// Controls, line ends, and what changes or hides the text around it.
     var isInvisible: Bool {

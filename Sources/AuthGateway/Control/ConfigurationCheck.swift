@@ -38,9 +38,6 @@ extension [ConfigurationProblem] {
             return (a.line, a.column, left.offset) < (b.line, b.column, right.offset)
         }.map(\.element)
     }
-
-    /// One line for each.
-    var lines: String { map(\.description).joined(separator: "\n") }
 }
 
 /// Reads the files that a configuration names as those who use them later do.

@@ -241,7 +241,9 @@ final class ControlThread: @unchecked Sendable {
     private func reloadEnded(_ outcome: Result<SnapshotBuilder.Loaded, StartError>) {
         isReloading = false
         do throws(StartError) {
-            try take(try outcome.get())
+            let loaded = try outcome.get()
+            try take(loaded)
+            GatewayServer.log(loaded.warnings, logger)
             reloads.add()
             reloadSuccess.set(1)
             reloadTime.set(currentEpochSeconds())

@@ -63,7 +63,8 @@ public enum GatewayServer {
     public static func run(_ options: RunOptions, logger: Logger) throws(StartError) {
         GatewayProcess.blockSignals()
         GatewayProcess.forbidDumps()
-        let (result, (configuration, compiled)) = try load(options)
+        let (result, (configuration, compiled), warnings) = try load(options)
+        log(warnings, logger)
         try GatewayProcess.checkUser(configuration, options)
         try checkAccount(result, options, logger)
         let metrics = MetricRegistry()
@@ -103,13 +104,22 @@ public enum GatewayServer {
     /// Reads the file and checks it wholly; throws every error at once where there is one.
     static func load(
         _ options: RunOptions
-    ) throws(StartError) -> (result: ConfigurationResult, sound: ConfigurationCheck.Sound) {
+    ) throws(StartError) -> (
+        result: ConfigurationResult, sound: ConfigurationCheck.Sound, warnings: [ConfigurationProblem]
+    ) {
         let result = ConfigurationLoader.load(path: options.configurationPath, environment: options.environment)
         let check = ConfigurationCheck(result, file: options.configurationPath)
         guard let sound = check.sound else {
-            throw StartError(check.problems.filter { $0.severity == .error }.lines)
+            throw StartError(check.problems.filter { $0.severity == .error }.report)
         }
-        return (result, sound)
+        return (result, sound, check.problems)
+    }
+
+    /// One event for each warning, of very many the first.
+    static func log(_ warnings: [ConfigurationProblem], _ logger: Logger) {
+        for warning in warnings.prefix(ConfigurationProblem.reportedMax) {
+            logger.warning("config.warning", metadata: ["problem": "\(warning)"])
+        }
     }
 
     /// Everything that `auth-gateway check` reports, in the order of the file: what reading it showed, its routes and
@@ -128,7 +138,7 @@ public enum GatewayServer {
         _ result: ConfigurationResult, _ options: RunOptions, _ logger: Logger
     ) throws(StartError) {
         let problems = result.parts.map { AccountCheck($0, file: options.configurationPath).problems } ?? []
-        guard !problems.contains(where: { $0.severity == .error }) else { throw StartError(problems.lines) }
+        guard !problems.contains(where: { $0.severity == .error }) else { throw StartError(problems.report) }
         for problem in problems { logger.warning("user.ignored", metadata: ["problem": "\(problem)"]) }
     }
 

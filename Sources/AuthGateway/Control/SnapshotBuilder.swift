@@ -26,18 +26,20 @@ struct SnapshotBuilder {
         let redisAddresses: [NetworkAddress]
         /// Knows the files as they were before any of them was read: what changes while they are is noticed.
         let watcher: FileWatcher
+        let warnings: [ConfigurationProblem]
     }
 
     /// Reads the file again. Nothing of the running gateway changes.
     func read(_ options: RunOptions, workers: Int) throws(StartError) -> Loaded {
-        let (_, (configuration, compiled)) = try GatewayServer.load(options)
+        let (_, (configuration, compiled), warnings) = try GatewayServer.load(options)
         let watcher = FileWatcher(configuration.watchedFiles)
         do throws(TLSError) {
             return Loaded(
                 configuration: configuration, compiled: compiled,
                 contexts: try SnapshotBuilder.tlsContexts(configuration, process.ticketKeys),
                 endpoints: SnapshotBuilder.resolve(configuration.upstreams),
-                redisAddresses: SnapshotBuilder.resolve(configuration.redis), watcher: watcher)
+                redisAddresses: SnapshotBuilder.resolve(configuration.redis), watcher: watcher,
+                warnings: warnings)
         } catch {
             throw StartError("\(error)")
         }
