@@ -50,16 +50,17 @@ var targets: [Target] = [
         ],
         swiftSettings: settings),
 ]
+targets += module("BlockingWork")
 targets += module("HTTPModel", uses: [http], settings: dataPlane)
 targets += module("IdentityModel")
-targets += module("Telemetry", uses: [logging], settings: dataPlane)
+targets += module("Telemetry", uses: ["BlockingWork", logging], settings: dataPlane)
 targets += module("EventLoop", uses: ["CLinux"], settings: dataPlane)
 targets += module("JOSE", uses: ["COpenSSL"])
-targets += module("Passwords", uses: ["CArgon2"])
+targets += module("Passwords", uses: ["BlockingWork", "CArgon2"])
 targets += module("GatewayConfig", uses: ["CYAML", "IdentityModel"])
 targets += module("Policy", uses: ["IdentityModel"])
-targets += module("Storage", uses: ["CSQLite", "IdentityModel"])
-targets += module("Outbound", uses: ["CCurl"])
+targets += module("Storage", uses: ["BlockingWork", "CSQLite", "IdentityModel"])
+targets += module("Outbound", uses: ["BlockingWork", "CCurl"])
 targets += module("Redis", uses: ["CHiredis", "EventLoop"], testsUse: ["RedisTestSupport"])
 targets += module("RateLimit", uses: ["Redis", "EventLoop", "Telemetry"], testsUse: ["RedisTestSupport"])
 targets.append(

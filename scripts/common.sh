@@ -20,3 +20,11 @@ fail() {
 
 # has COMMAND: whether it is installed.
 has() { command -v "$1" >/dev/null 2>&1; }
+
+# make_state: the folder .dev, for everything that is made here and not kept.
+make_state() {
+    mkdir -p "$state" 2>/dev/null || true
+    [[ -w $state && (! -e .build || -w .build) ]] ||
+        fail "$(id -un) may not write to .dev and .build in $root" \
+            "give this folder to that user: chown -R $(id -un) $(printf %q "$root")"
+}

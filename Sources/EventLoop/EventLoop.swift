@@ -20,6 +20,7 @@ internal import Glibc
     private var wheel: TimerWheel
     private var dueTimers: [UInt64] = []
     private var turnEndActions: [() -> Void] = []
+    private var runningActions: [() -> Void] = []
     private var unfinished: [Registration] = []
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<epoll_event>
@@ -145,9 +146,10 @@ internal import Glibc
         isFirstOfTurn = false
         fireDeadlines()
         while !turnEndActions.isEmpty {
-            let actions = turnEndActions
-            turnEndActions.removeAll(keepingCapacity: true)
-            for action in actions { action() }
+            // Two arrays take turns, so that neither is copied while actions add others.
+            swap(&turnEndActions, &runningActions)
+            for action in runningActions { action() }
+            runningActions.removeAll(keepingCapacity: true)
         }
     }
 

@@ -46,6 +46,7 @@ extension ConfigurationReader {
                 section.location(of: Keys.redirectToHTTPS.key), "the listener has TLS and redirects to it",
                 cure: "redirect from another listener, or remove 'tls'")
         }
+        let publicPort = optional(Keys.publicPort, in: section)
         let connectionsMax = value(Keys.connectionsMax, in: section)
         let handshakeTimeout = value(Keys.handshakeTimeout, in: section)
         let headTimeout = value(Keys.headTimeout, in: section)
@@ -60,7 +61,8 @@ extension ConfigurationReader {
         guard let address, section.pair("tls") == nil || tls != nil else { return nil }
         return .init(
             location: section.location, address: address, tls: tls, redirectToHTTPSPort: port.map(UInt16.init),
-            connectionsMax: connectionsMax, handshakeTimeout: handshakeTimeout, headTimeout: headTimeout,
+            publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax, handshakeTimeout: handshakeTimeout,
+            headTimeout: headTimeout,
             bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
             headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,
             allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)

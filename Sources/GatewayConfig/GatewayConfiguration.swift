@@ -111,6 +111,8 @@ public struct GatewayConfiguration: Sendable {
         public var tls: TLS?
         /// Answer every request with a redirect to HTTPS on this port.
         public var redirectToHTTPSPort: UInt16?
+        /// The port that clients see, where it is not the address's.
+        public var publicPort: UInt16?
         /// Open connections, over all workers.
         public var connectionsMax: Int
         /// The longest wait for a finished TLS handshake.
@@ -403,14 +405,6 @@ public struct GatewayConfiguration: Sendable {
 }
 
 extension GatewayConfiguration {
-    /// The session cookie's name: the configured one; `__Host-gateway_session` where every listener that serves has TLS
-    /// and the cookie has no domain (RFC 6265bis section 4.1.3.2); else `gateway_session`.
-    public var sessionCookieName: String {
-        if let name = authentication.session.cookieName { return name }
-        let isSecure = listeners.allSatisfy { $0.tls != nil || $0.redirectToHTTPSPort != nil }
-        return isSecure && authentication.session.domain == nil ? "__Host-gateway_session" : "gateway_session"
-    }
-
     /// Whether anything needs the identity service and its database: a session cookie, own tokens, or a route to it.
     public var usesIdentityService: Bool {
         routes.contains { $0.target == .identity || $0.credentials.contains(.session) }

@@ -48,6 +48,9 @@ enum Settings {
         static let redirectToHTTPS = Setting.optional(
             "listeners[].redirect_to_https", .integer(1...65535), absent: "requests are served",
             help: "Answers every request with a redirect to HTTPS on this port.")
+        static let publicPort = Setting.optional(
+            "listeners[].public_port", .integer(1...65535), absent: "the port of `address`",
+            help: "The port that clients see, where a port mapping stands before the listener.")
         static let connectionsMax = Setting.with(
             "listeners[].connections_max", .integer(1...1_000_000), default: 10_000,
             help: "Open connections, over all workers.")
@@ -89,7 +92,8 @@ enum Settings {
             SettingGroup(
                 "listeners[].tls.certificates", .listOfMappings,
                 help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
-            certificate, key, minimumVersion, redirectToHTTPS, connectionsMax, handshakeTimeout, headTimeout,
+            certificate, key, minimumVersion, redirectToHTTPS, publicPort, connectionsMax, handshakeTimeout,
+            headTimeout,
             bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax, chunkExtensionBytesMax,
             allowInvalidUTF8, underscoreHeaders,
         ]

@@ -7,6 +7,8 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
     case forwarded, xForwardedFor, xForwardedProto, xForwardedHost, xForwardedPort, xRealIP, xRequestID
     case traceparent, tracestate, accept, secFetchMode, xRequestedWith, origin, accessControlRequestMethod
     case contentType, date, server, location, userAgent, wwwAuthenticate
+    case range, ifRange, ifModifiedSince, ifUnmodifiedSince, contentRange, referer, maxForwards
+    case secFetchSite, secFetchDest, secFetchUser, secWebSocketKey, secWebSocketVersion
 
     /// The name in lower case; empty for `other`.
     public var name: StaticString {
@@ -48,6 +50,31 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
         case .location: "location"
         case .userAgent: "user-agent"
         case .wwwAuthenticate: "www-authenticate"
+        case .range: "range"
+        case .ifRange: "if-range"
+        case .ifModifiedSince: "if-modified-since"
+        case .ifUnmodifiedSince: "if-unmodified-since"
+        case .contentRange: "content-range"
+        case .referer: "referer"
+        case .maxForwards: "max-forwards"
+        case .secFetchSite: "sec-fetch-site"
+        case .secFetchDest: "sec-fetch-dest"
+        case .secFetchUser: "sec-fetch-user"
+        case .secWebSocketKey: "sec-websocket-key"
+        case .secWebSocketVersion: "sec-websocket-version"
+        }
+    }
+
+    /// Whether the field has one value and decides something, here or in an application: two lines of one are two
+    /// opinions, of which each server may follow another (RFC 9110 section 5.3). Host and the framing fields have
+    /// errors of their own.
+    var isSingleValued: Bool {
+        switch self {
+        case .authorization, .proxyAuthorization, .origin, .accessControlRequestMethod, .contentType, .contentRange,
+            .date, .range, .ifRange, .ifModifiedSince, .ifUnmodifiedSince, .referer, .maxForwards, .secFetchMode,
+            .secFetchSite, .secFetchDest, .secFetchUser, .secWebSocketKey, .secWebSocketVersion:
+            true
+        default: false
         }
     }
 
@@ -66,6 +93,7 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
         switch range.count {
         case 2: return .te
         case 4: return first == UInt8(ascii: "h") ? .host : .date
+        case 5: return .range
         case 6:
             switch first {
             case UInt8(ascii: "c"): return .cookie
@@ -74,8 +102,13 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
             case UInt8(ascii: "o"): return .origin
             default: return .accept
             }
-        case 7: return first == UInt8(ascii: "t") ? .trailer : .upgrade
-        case 8: return .location
+        case 7:
+            switch first {
+            case UInt8(ascii: "t"): return .trailer
+            case UInt8(ascii: "u"): return .upgrade
+            default: return .referer
+            }
+        case 8: return first == UInt8(ascii: "l") ? .location : .ifRange
         case 9: return first == UInt8(ascii: "f") ? .forwarded : .xRealIP
         case 10:
             switch first {
@@ -86,13 +119,24 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
             default: return .tracestate
             }
         case 11: return .traceparent
-        case 12: return first == UInt8(ascii: "c") ? .contentType : .xRequestID
-        case 13: return .authorization
+        case 12:
+            switch first {
+            case UInt8(ascii: "c"): return .contentType
+            case UInt8(ascii: "x"): return .xRequestID
+            default: return .maxForwards
+            }
+        case 13: return first == UInt8(ascii: "a") ? .authorization : .contentRange
         case 14:
             switch first {
             case UInt8(ascii: "c"): return .contentLength
-            case UInt8(ascii: "s"): return .secFetchMode
-            default: return .http2Settings
+            case UInt8(ascii: "h"): return .http2Settings
+            default: break
+            }
+            switch bytes[range.lowerBound + 10] | 0x20 {
+            case UInt8(ascii: "m"): return .secFetchMode
+            case UInt8(ascii: "s"): return .secFetchSite
+            case UInt8(ascii: "d"): return .secFetchDest
+            default: return .secFetchUser
             }
         case 15: return .xForwardedFor
         case 16:
@@ -103,9 +147,16 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
             case (_, UInt8(ascii: "p")): return .xForwardedPort
             default: return .xRequestedWith
             }
-        case 17: return first == UInt8(ascii: "t") ? .transferEncoding : .xForwardedProto
+        case 17:
+            switch first {
+            case UInt8(ascii: "t"): return .transferEncoding
+            case UInt8(ascii: "x"): return .xForwardedProto
+            case UInt8(ascii: "i"): return .ifModifiedSince
+            default: return .secWebSocketKey
+            }
         case 18: return .proxyAuthenticate
-        case 19: return .proxyAuthorization
+        case 19: return first == UInt8(ascii: "p") ? .proxyAuthorization : .ifUnmodifiedSince
+        case 21: return .secWebSocketVersion
         case 29: return .accessControlRequestMethod
         default: return .other
         }

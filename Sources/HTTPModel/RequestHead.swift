@@ -88,7 +88,8 @@ public struct RequestHead: ~Copyable {
     private var upgradeValue: ByteRange?
     private var isChunked = false
     private var hasExpect = false
-    private var hasAuthorization = false
+    /// The single-valued fields that have come, one bit each.
+    private var singleFields: UInt64 = 0
     private var outcome = HeadProgress.incomplete
 
     private enum Step { case beforeLine, emptyLineFeed, method, target, version, fields }
@@ -140,7 +141,7 @@ public struct RequestHead: ~Copyable {
         upgradeValue = nil
         isChunked = false
         hasExpect = false
-        hasAuthorization = false
+        singleFields = 0
         outcome = .incomplete
     }
 
@@ -302,6 +303,11 @@ public struct RequestHead: ~Copyable {
     }
 
     private mutating func interpret(_ line: FieldLine, _ bytes: Span<UInt8>) -> RequestHeadError? {
+        if line.known.isSingleValued {
+            let bit: UInt64 = 1 << UInt64(line.known.rawValue)
+            guard singleFields & bit == 0 else { return .duplicateField }
+            singleFields |= bit
+        }
         let value = line.value.range
         switch line.known {
         case .host:
@@ -329,9 +335,6 @@ public struct RequestHead: ~Copyable {
         case .expect:
             guard !hasExpect, bytes.holds(lowercased: "100-continue", in: value) else { return .unsupportedExpectation }
             hasExpect = true
-        case .authorization:
-            guard !hasAuthorization else { return .duplicateAuthorization }
-            hasAuthorization = true
         case .upgrade:
             guard upgradeValue == nil else { return .duplicateUpgrade }
             upgradeValue = line.value

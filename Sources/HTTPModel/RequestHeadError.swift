@@ -48,8 +48,8 @@ public enum RequestHeadError: Error, Equatable, Sendable {
     case tooManyConnectionOptions
     /// An Expect other than one `100-continue` (RFC 9110 section 10.1.1).
     case unsupportedExpectation
-    /// More than one Authorization line.
-    case duplicateAuthorization
+    /// More than one line of another field that has one value, such as Authorization, Origin or Content-Type.
+    case duplicateField
     /// More than one Upgrade line.
     case duplicateUpgrade
 

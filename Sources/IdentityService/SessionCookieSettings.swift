@@ -30,7 +30,7 @@ public struct SessionCookieSettings: Sendable, Equatable {
     }
 
     /// The field value that takes the cookie away.
-    var clearing: String { "\(name)=; Path=/; Max-Age=0\(attributes)" }
+    public var clearing: String { "\(name)=; Path=/; Max-Age=0\(attributes)" }
 
     private var attributes: String {
         (domain.map { "; Domain=\($0)" } ?? "") + (isSecure ? "; Secure" : "") + "; HttpOnly; SameSite=Lax"

@@ -1,4 +1,4 @@
-internal import Glibc
+internal import BlockingWork
 internal import Synchronization
 
 /// Threads for calls that block: at most so many at a time, each ending when nothing is left to do.
@@ -48,7 +48,7 @@ final class ThreadPool: Sendable {
     }
 
     private func startThread(running job: FetchJob) -> Bool {
-        let start = ThreadStart { [self] in
+        startDetachedThread(stackBytes: ThreadPool.stackBytes) { [self] in
             var next: FetchJob? = job
             while let job = next {
                 job.run(options)
@@ -59,47 +59,7 @@ final class ThreadPool: Sendable {
                 }
             }
         }
-        return start.detach()
-    }
-}
-
-/// The work of one new thread, carried there by reference.
-private final class ThreadStart: Sendable {
-    private let work: @Sendable () -> Void
-
-    init(_ work: @escaping @Sendable () -> Void) { self.work = work }
-
-    /// Whether the thread runs. It takes no signal, so that those of the process go to the thread meant for them.
-    func detach() -> Bool {
-        var attributes = pthread_attr_t()
-        guard unsafe pthread_attr_init(&attributes) == 0 else { return false }
-        defer { unsafe pthread_attr_destroy(&attributes) }
-        guard unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED)) == 0,
-            unsafe pthread_attr_setstacksize(&attributes, ThreadStart.stackBytes) == 0
-        else { return false }
-        // The reference is given up by the new thread, or here where there is none.
-        let start = unsafe Unmanaged.passRetained(self)
-        var thread = pthread_t()
-        guard unsafe pthread_create(&thread, &attributes, runThread, start.toOpaque()) == 0 else {
-            unsafe start.release()
-            return false
-        }
-        return true
-    }
-
-    fileprivate func run() {
-        var signals = sigset_t()
-        unsafe sigfillset(&signals)
-        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-        work()
     }
 
     private static let stackBytes = 512 << 10
-}
-
-private func runThread(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-    // The reference that `detach` retained.
-    guard let context = unsafe context else { return nil }
-    unsafe Unmanaged<ThreadStart>.fromOpaque(context).takeRetainedValue().run()
-    return nil
 }

@@ -1,3 +1,4 @@
+internal import BlockingWork
 internal import Glibc
 
 /// Hashes and verifies passwords on a few threads of its own, at lower priority than the rest of the program.
@@ -48,7 +49,7 @@ public final class PasswordHasher: Sendable {
         let queue = JobQueue<Job>(capacity: limits.queueMax)
         self.queue = queue
         for _ in 0..<limits.threads {
-            guard startThread({ PasswordHasher.work(on: queue, now: now) }) else {
+            guard startDetachedThread({ PasswordHasher.work(on: queue, now: now) }) else {
                 queue.close()
                 throw .noThread
             }

@@ -63,6 +63,12 @@ public final class TicketKeys: Sendable {
 ///
 /// The SSL_CTX objects count their references atomically and are only read after `init`.
 @safe public final class TLSContext: @unchecked Sendable {
+    /// What a connection was promised beyond its certificate; where it changes, older connections must not go on.
+    struct Policy: Equatable, Sendable {
+        let minimumVersionIsTLS13: Bool
+    }
+
+    let policy: Policy
     private let contexts: [OpaquePointer]
     private let exactNames: [String: Int]
     private let wildcardNames: [String: Int]
@@ -72,6 +78,7 @@ public final class TicketKeys: Sendable {
         certificates: [CertificateFiles], minimumVersionIsTLS13: Bool, tickets: TicketKeys
     ) throws(TLSError) {
         precondition(!certificates.isEmpty)
+        policy = Policy(minimumVersionIsTLS13: minimumVersionIsTLS13)
         var contexts: [OpaquePointer] = unsafe []
         var exact: [String: Int] = [:]
         var wildcards: [String: Int] = [:]

@@ -52,10 +52,14 @@ public final class Worker {
     }
 
     /// Replaces the settings of the listeners, by their names; connections that are open take them over with their
-    /// next request, all but the TLS context.
+    /// next request, all but the TLS context. Where its policy is another, they end with the exchange under way.
     public func replaceListenerSettings(_ settings: [ListenerSettings]) {
         for listener in listeners {
-            if let new = settings.first(where: { $0.name == listener.settings.name }) { listener.settings = new }
+            guard let new = settings.first(where: { $0.name == listener.settings.name }) else { continue }
+            let isOldPolicyOver = new.tls?.policy != listener.settings.tls?.policy
+            listener.settings = new
+            guard isOldPolicyOver else { continue }
+            for connection in connections.values where connection.listener === listener { connection.drain() }
         }
     }
 

@@ -1,3 +1,4 @@
+internal import BlockingWork
 internal import Dispatch
 public import IdentityModel
 internal import Synchronization
@@ -55,9 +56,7 @@ public final class Database: Sendable {
             for _ in 0..<options.readers {
                 let reader = try SQLiteConnection(path: path, access: .read, busyTimeout: options.busyTimeout)
                 try Database.start(reader, readerEnded) { connection in
-                    while let jobs = reads.next(max: 1) {
-                        for job in jobs { job(connection) }
-                    }
+                    while let job = reads.next() { job(connection) }
                 }
             }
         } catch {
@@ -94,11 +93,11 @@ public final class Database: Sendable {
         _ body: @escaping @Sendable (SQLiteConnection) throws(StoreError) -> Value
     ) async throws(StoreError) -> Value {
         let result: Result<Value, StoreError> = await withCheckedContinuation { continuation in
-            let isAdded = reads.add { connection in
+            let job: @Sendable (SQLiteConnection) -> Void = { connection in
                 continuation.resume(
                     returning: Result { () throws(StoreError) in try Database.inReadTransaction(connection, body) })
             }
-            if !isAdded { continuation.resume(returning: .failure(.queueFull)) }
+            if !reads.add(job) { continuation.resume(returning: .failure(.queueFull)) }
         }
         return try result.get()
     }
@@ -156,7 +155,7 @@ public final class Database: Sendable {
         _ loop: @escaping @Sendable (SQLiteConnection) -> Void
     ) throws(StoreError) {
         let handedOver = HandOver(connection)
-        let isStarted = startThread {
+        let isStarted = startDetachedThread {
             if let connection = handedOver.take() { loop(connection) }
             ended.signal()
         }

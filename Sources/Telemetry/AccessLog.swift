@@ -1,11 +1,14 @@
+internal import BlockingWork
+internal import Dispatch
 internal import Glibc
 internal import Synchronization
 
 /// Where finished log lines go: a file or standard output, written by a thread of its own, so that a slow disk or pipe
 /// never holds a worker.
 ///
-/// Workers hand over chunks of whole lines. What the destination does not take waits, up to `waitingBytesMax`; beyond
-/// that chunks are dropped and counted, because the alternative is to stop serving.
+/// Workers hand over whole lines. The thread gathers what comes within `gatheringTime` of its last write, so that under
+/// load neither a write nor a wake-up is paid for each exchange. What the destination does not take waits, up to
+/// `waitingBytesMax`; beyond that lines are dropped and counted, because the alternative is to stop serving.
 public final class AccessLog: Sendable {
     /// 8 MiB.
     public static let waitingBytesMax = 8 << 20
@@ -15,12 +18,13 @@ public final class AccessLog: Sendable {
 
     private let path: String?
     private let state = Mutex(State())
-    private let wakeUp = Semaphore()
-    private let isDone = Semaphore()
+    private let wakeUp = DispatchSemaphore(value: 0)
+    private let isDone = DispatchSemaphore(value: 0)
 
     private struct State {
-        var chunks: [[UInt8]] = []
-        var waitingBytes = 0
+        var lines: [UInt8] = []
+        /// The thread waits to be woken; else it will look by itself.
+        var isAsleep = false
         var mustReopen = false
         var isClosing = false
     }
@@ -35,62 +39,88 @@ public final class AccessLog: Sendable {
     public init(path: String?) throws(OpenError) {
         self.path = path
         let descriptor = try AccessLog.open(path)
-        let thread = Thread()
-        thread.start { [self] in write(to: descriptor) }
+        let isStarted = startDetachedThread { [self] in write(to: descriptor) }
+        guard isStarted else { throw OpenError(description: "the system gives no thread for the access log") }
     }
 
     /// Hands over whole lines; never blocks for longer than another hand-over takes.
-    public func submit(_ chunk: [UInt8]) {
-        guard !chunk.isEmpty else { return }
-        let isTaken = state.withLock { state in
-            guard state.waitingBytes + chunk.count <= AccessLog.waitingBytesMax, !state.isClosing else { return false }
-            state.chunks.append(chunk)
-            state.waitingBytes += chunk.count
-            return true
+    public func submit(_ lines: Span<UInt8>) {
+        guard !lines.isEmpty else { return }
+        enum Outcome { case taken, takenByOneAsleep, dropped }
+        let outcome: Outcome = state.withLock { state in
+            guard state.lines.count + lines.count <= AccessLog.waitingBytesMax, !state.isClosing else {
+                return .dropped
+            }
+            unsafe lines.withUnsafeBufferPointer { unsafe state.lines.append(contentsOf: $0) }
+            guard state.isAsleep else { return .taken }
+            state.isAsleep = false
+            return .takenByOneAsleep
         }
-        if isTaken { wakeUp.signal() } else { countDropped(chunk) }
+        switch outcome {
+        case .taken: break
+        case .takenByOneAsleep: wakeUp.signal()
+        case .dropped: countDropped(lines)
+        }
     }
 
     /// Opens the file again by its name, after it was moved away.
-    public func reopen() {
-        state.withLock { $0.mustReopen = true }
-        wakeUp.signal()
-    }
+    public func reopen() { wake { $0.mustReopen = true } }
 
     /// Writes what waits, then ends; lines that come later are dropped.
     public func close() {
-        state.withLock { $0.isClosing = true }
-        wakeUp.signal()
+        wake { $0.isClosing = true }
         isDone.wait()
     }
 
+    private func wake(_ change: (inout sending State) -> Void) {
+        state.withLock { state in
+            change(&state)
+            state.isAsleep = false
+        }
+        wakeUp.signal()
+    }
+
+    /// The thread's life. Two arrays take turns: one is filled while the other is written.
     private func write(to first: CInt) {
         var descriptor = first
+        var lines: [UInt8] = []
         while true {
-            wakeUp.wait()
-            let work = state.withLock { state in
-                let work = (chunks: state.chunks, reopen: state.mustReopen, close: state.isClosing)
-                state.chunks = []
-                state.waitingBytes = 0
-                state.mustReopen = false
-                return work
+            lines.removeAll(keepingCapacity: lines.capacity <= AccessLog.keptCapacityMax)
+            let (mustReopen, isClosing, isAsleep) = state.withLock { state in
+                swap(&state.lines, &lines)
+                let isIdle = lines.isEmpty && !state.mustReopen && !state.isClosing
+                defer { state.mustReopen = false }
+                state.isAsleep = isIdle
+                return (state.mustReopen, state.isClosing, isIdle)
             }
-            for chunk in work.chunks where !AccessLog.writeAll(chunk, to: descriptor) { countDropped(chunk) }
-            if work.reopen, path != nil, let new = try? AccessLog.open(path) {
+            if isAsleep {
+                wakeUp.wait()
+                continue
+            }
+            if !AccessLog.writeAll(lines, to: descriptor) { countDropped(lines.span) }
+            if mustReopen, path != nil, let new = try? AccessLog.open(path) {
                 if descriptor != STDOUT_FILENO { Glibc.close(descriptor) }
                 descriptor = new
             }
-            if work.close {
+            if isClosing {
                 if descriptor != STDOUT_FILENO { Glibc.close(descriptor) }
                 isDone.signal()
                 return
             }
+            _ = wakeUp.wait(timeout: .now() + AccessLog.gatheringTime)
         }
     }
 
-    private func countDropped(_ chunk: [UInt8]) {
-        linesDropped.addShared(UInt64(chunk.count { $0 == UInt8(ascii: "\n") }))
+    private func countDropped(_ lines: Span<UInt8>) {
+        var count: UInt64 = 0
+        for index in lines.indices where lines[index] == UInt8(ascii: "\n") { count += 1 }
+        linesDropped.addShared(count)
     }
+
+    /// The longest that a line waits for others.
+    private static let gatheringTime = DispatchTimeInterval.milliseconds(5)
+    /// A larger array, which a slow destination left behind, is given back.
+    private static let keptCapacityMax = 1 << 20
 
     private static func open(_ path: String?) throws(OpenError) -> CInt {
         guard let path else { return STDOUT_FILENO }
@@ -121,54 +151,5 @@ public final class AccessLog: Sendable {
             written += count
         }
         return true
-    }
-}
-
-/// A counting semaphore.
-@safe final class Semaphore: Sendable {
-    // Owned: allocated and initialised in init, destroyed in deinit; sem_t may be used from any thread.
-    private nonisolated(unsafe) let semaphore: UnsafeMutablePointer<sem_t>
-
-    init() {
-        unsafe semaphore = .allocate(capacity: 1)
-        unsafe sem_init(semaphore, 0, 0)
-    }
-
-    deinit {
-        unsafe sem_destroy(semaphore)
-        unsafe semaphore.deallocate()
-    }
-
-    func signal() { unsafe sem_post(semaphore) }
-
-    func wait() {
-        while unsafe sem_wait(semaphore) != 0 {}
-    }
-}
-
-/// Starts a detached thread with all signals blocked.
-struct Thread {
-    private final class Body: Sendable {
-        let run: @Sendable () -> Void
-        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-    }
-
-    func start(_ body: @escaping @Sendable () -> Void) {
-        var identifier = pthread_t()
-        // Retained here, released by the thread's first line.
-        let context = unsafe Unmanaged.passRetained(Body(body)).toOpaque()
-        let code = unsafe pthread_create(&identifier, nil, Thread.entry, context)
-        precondition(code == 0, "no thread for the log")
-        pthread_detach(identifier)
-    }
-
-    private static let entry: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { context in
-        guard let context = unsafe context else { return nil }
-        let body = unsafe Unmanaged<Body>.fromOpaque(context).takeRetainedValue()
-        var signals = sigset_t()
-        _ = unsafe sigfillset(&signals)
-        _ = unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-        body.run()
-        return nil
     }
 }

@@ -103,23 +103,6 @@ import Testing
         #expect(load(file(authentication: two)).configuration != nil)
     }
 
-    @Test(arguments: [
-        ("{}", "__Host-gateway_session"), ("{ domain: .example.com }", "gateway_session"),
-        ("{ cookie_name: session, domain: example.com }", "session"), ("{ cookie_name: __Host-s }", "__Host-s"),
-    ])
-    func `the cookie's name follows from domain and TLS`(session: String, name: String) {
-        let configuration = load(file(authentication: "  session: \(session)")).configuration
-        #expect(configuration?.sessionCookieName == name)
-    }
-
-    @Test func `without TLS on a listener the cookie has the plain name`() {
-        let plain = load(file(listener: "  - { address: 127.0.0.1:1 }", authentication: "  session: {}")).configuration
-        #expect(plain?.sessionCookieName == "gateway_session")
-        let redirecting = load(
-            file(listener: "  - { address: 127.0.0.1:1, redirect_to_https: 8443 }", authentication: "  session: {}"))
-        #expect(redirecting.configuration?.sessionCookieName == "__Host-gateway_session")
-    }
-
     @Test func `a __Host- cookie has no domain and needs TLS on every listener`() {
         #expect(
             load(file(authentication: "  session: { cookie_name: __Host-s, domain: example.com }")).configuration == nil

@@ -132,10 +132,25 @@ struct RequestFramingTests {
         }
     }
 
-    @Test func `R24 refuses a second Authorization`() throws {
-        #expect(try refusal(request("Authorization: a")) == nil)
-        #expect(try refusal(request("Authorization: a", "authorization: a")) == .duplicateAuthorization)
-        #expect(try refusal(request("Authorization:", "Authorization:")) == .duplicateAuthorization)
+    @Test(arguments: [
+        "Authorization", "Proxy-Authorization", "Origin", "Access-Control-Request-Method", "Content-Type",
+        "Content-Range", "Date", "Range", "If-Range", "If-Modified-Since", "If-Unmodified-Since", "Referer",
+        "Max-Forwards", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Fetch-User", "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+    ])
+    func `R24 refuses a second line of a field with one value, equal or not, in any case`(name: String) throws {
+        #expect(try refusal(request("\(name): a")) == nil)
+        for second in ["\(name): a", "\(name.lowercased()): b", "\(name.uppercased()):"] {
+            #expect(try refusal(request("\(name): a", "Accept: x", second)) == .duplicateField)
+            #expect(try refusal(request("\(name):", second)) == .duplicateField)
+        }
+    }
+
+    @Test(arguments: [
+        "Accept", "Cookie", "Cache-Control", "X-Forwarded-For", "Via", "If-None-Match", "Content-Encoding",
+    ])
+    func `R24 takes several lines of a field that is a list`(name: String) throws {
+        #expect(try refusal(request("\(name): a", "\(name): b")) == nil)
     }
 
     @Test func `upgrades only where Connection says so, in HTTP 1 point 1`() throws {

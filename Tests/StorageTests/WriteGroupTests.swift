@@ -70,22 +70,6 @@ import Testing
         #expect(try values() == [])
     }
 
-    @Test func `a queue hands out what waits in order, up to the size of a group`() {
-        let queue = JobQueue<Int>(capacity: 3)
-        #expect(queue.add(1))
-        #expect(queue.add(2))
-        #expect(queue.add(3))
-        #expect(!queue.add(4))
-        #expect(queue.next(max: 2) == [1, 2])
-        #expect(queue.next(max: 2) == [3])
-        #expect(queue.add(5))
-        #expect(queue.next(max: 2) == [5])
-        queue.close()
-        #expect(!queue.add(6))
-        #expect(queue.next(max: 2) == nil)
-        #expect(queue.next(max: 2) == nil)
-    }
-
     private func insert(_ value: Int64) -> WriteJob {
         let log = log
         return WriteJob(

@@ -130,27 +130,48 @@ def test_R46_a_client_that_does_not_read_gives_its_upstream_connection_back(
     assert b" 200 OK" in hasty.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")[0]
 
 
-def test_R64_a_websocket_ends_with_its_session(upstream: FakeUpstream, start_gateway):
+def ticking(head: bytes):
+    """An endpoint that answers with `head` and then says something ten times a second."""
+
     def script(connection: UpstreamConnection) -> None:
         connection.read_head()
-        connection.send(SWITCHED)
+        connection.send(head)
         while True:
-            connection.send(b"tick")
+            connection.send(b"4\r\ntick\r\n")
             time.sleep(0.1)
 
-    upstream.script = script
+    return script
+
+
+STREAMS = {
+    "a WebSocket": (SWITCHED, b"Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+    "an event stream": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"Accept: text/event-stream\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("age", [0, 0.5, 1.5])
+@pytest.mark.parametrize("kind", STREAMS)
+def test_R64_a_stream_ends_within_a_second_of_its_session(upstream: FakeUpstream, start_gateway, kind: str, age: float):
+    head, fields = STREAMS[kind]
+    upstream.script = ticking(head)
     own = start_gateway({"raw": upstream.port}, {"stop_timeout": "1s"})
     client = own.sign_in("user@example.com")
     cookie = f"Cookie: {COOKIE}={client.cookies[COOKIE]}\r\n\r\n".encode()
     with own.connect() as peer:
-        peer.sendall(b"GET /private/x HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + cookie)
+        peer.sendall(b"GET /private/x HTTP/1.1\r\n" + HOST + fields + cookie)
         peer.settimeout(5)
-        assert peer.recv(4096).startswith(b"HTTP/1.1 101 ")
+        assert peer.recv(4096).split(b"\r\n")[0].split()[1] == head.split()[1]
+        began = time.monotonic()
+        while time.monotonic() - began < age:  # It goes on while the session lives.
+            assert peer.recv(4096)
         assert client.post(own.url("iam", "/api/auth/logout")).status_code == 200
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 1
         with contextlib.suppress(ConnectionError):
             while peer.recv(4096):
-                assert time.monotonic() < deadline, "the tunnel is alive 3 s after sign-out"
+                assert time.monotonic() < deadline, f"{kind} is alive a second after sign-out"
 
 
 def test_one_slow_client_does_not_hold_up_its_worker(start_gateway, upstream: FakeUpstream):

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 from support.gateway import Gateway
+from support.processes import wait_until
 from support.spellings import MANAGED, folded, of_name
 from support.upstream import FakeUpstream
-from support.wire import Message, read_response, responses
+from support.wire import Message, raw, read_response, responses
 
 CANARY = "evil-canary"
 HOST = b"Host: raw.demo.localhost\r\n"
@@ -337,6 +338,85 @@ def test_R27_nobody_is_believed_who_is_not_named(upstream: FakeUpstream, start_g
         fields = "".join(f"X-Forwarded-For: {line}\r\n" for line in lines).encode()
         own.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n")
     assert {request.get("X-Forwarded-For") for request in upstream.wait_for_requests(len(chains))} == {"127.0.0.1"}
+
+
+FORWARDED_ORIGINS = [
+    # What a peer says, and what the application is told: scheme, host, port.
+    ({"Proto": ["https"]}, ("https", "raw.demo.localhost", "443")),
+    ({"Proto": ["HTTPS"], "Port": ["8443"]}, ("https", "raw.demo.localhost", "8443")),
+    ({"Proto": ["https"], "Host": ["shop.example"]}, ("https", "shop.example", "443")),
+    ({"Proto": ["https"], "Host": ["shop.example:444"]}, ("https", "shop.example:444", "444")),
+    ({"Proto": ["https"], "Host": ["[2001:db8::1]:444"], "Port": ["1"]}, ("https", "[2001:db8::1]:444", "1")),
+    ({"Proto": ["http"]}, ("http", "raw.demo.localhost", "80")),
+    ({"Host": ["shop.example"]}, ("http", "shop.example", None)),
+    ({"Port": ["65535"]}, ("http", "raw.demo.localhost", "65535")),
+    # Not one sound value in one line: as if it had not come.
+    *(
+        ({"Proto": values}, ("http", "raw.demo.localhost", None))
+        for values in (
+            ["https", "https"],
+            ["https", "http"],
+            ["https, http"],
+            ["httpss"],
+            ["https " * 2],
+            [""],
+            ["wss"],
+            ["https\t;"],
+        )
+    ),
+    *(
+        ({"Port": values}, ("http", "raw.demo.localhost", None))
+        for values in (["0"], ["65536"], ["-1"], ["+80"], ["80", "80"], ["80,81"], [""], ["0x50"], ["8 0"])
+    ),
+    *(
+        ({"Host": values}, ("http", "raw.demo.localhost", None))
+        for values in (["a", "a"], ["a, b"], ["a/b"], ["a:99999"], ["a@b"], [""], ["a b"], ["[::1"], ["a\\b"])
+    ),
+]
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
+def test_R26_scheme_host_and_port_come_from_the_socket_or_a_trusted_peer(
+    start_gateway, upstream: FakeUpstream, trusted: bool
+):
+    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": ["127.0.0.1" if trusted else "192.0.2.1"]})
+    for fields, _ in FORWARDED_ORIGINS:
+        lines = "".join(f"X-Forwarded-{name}: {value}\r\n" for name, values in fields.items() for value in values)
+        received, _ = own.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + lines.encode() + b"Connection: close\r\n\r\n")
+        assert responses(received)[0].status == 200, lines
+    seen = upstream.wait_for_requests(len(FORWARDED_ORIGINS))
+    untold = ("http", "raw.demo.localhost", str(own.plain_port))
+    for request, (fields, told) in zip(seen, FORWARDED_ORIGINS, strict=True):
+        expected = tuple(value or default for value, default in zip(told, untold, strict=True)) if trusted else untold
+        assert tuple(request.get(f"X-Forwarded-{name}") for name in ("Proto", "Host", "Port")) == expected, fields
+        assert request.get("Forwarded").endswith(f"proto={expected[0]}")
+        # Where the request goes is not the peer's to say.
+        assert request.get("Host") == "raw.demo.localhost"
+
+
+def test_a_trusted_peer_that_speaks_https_is_not_sent_there_again(start_gateway, upstream: FakeUpstream):
+    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": ["127.0.0.1"]})
+    head = b"GET /public/x HTTP/1.1\r\n" + HOST + b"Connection: close\r\n"
+    for field, status in ((b"X-Forwarded-Proto: https\r\n", 200), (b"", 308), (b"X-Forwarded-Proto: http\r\n", 308)):
+        received, _ = raw(own.redirect_port, head + field + b"\r\n")
+        assert responses(received)[0].status == status
+
+
+def test_the_port_that_clients_see_may_be_another(start_gateway, upstream: FakeUpstream):
+    own = start_gateway({"raw": upstream.port})
+    own.configuration["listeners"][1]["public_port"] = 80
+    own.reload()
+    head = b"GET %s HTTP/1.1\r\n" + HOST + b"Sec-Fetch-Mode: navigate\r\nConnection: close\r\n\r\n"
+    wait_until(lambda: own.metrics()["config_reloads_total"] == 1, "the reload is taken")
+
+    def port_seen() -> str:
+        own.raw(head % b"/public/x")
+        return upstream.requests[-1].get("X-Forwarded-Port")
+
+    wait_until(lambda: port_seen() == "80", "the application is told the public port")
+    received, _ = own.raw(head % b"/private/x")
+    location = responses(received)[0].get("Location")
+    assert location.endswith("http%3A//raw.demo.localhost/private/x"), location
 
 
 def test_the_request_id_is_new_and_reaches_both_sides(gateway: Gateway, raw_upstream: FakeUpstream):

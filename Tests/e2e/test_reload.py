@@ -8,10 +8,12 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
 from support.gateway import Gateway, route
-from support.processes import ROOT, wait_until
+from support.processes import ROOT, free_port, wait_until
 from support.upstream import FakeUpstream
-from support.wire import connect, read_response, responses
+from support.wire import connect, raw, read_all, read_response, responses
 
 HEAD = b"Host: raw.demo.localhost\r\n"
 
@@ -98,6 +100,29 @@ def test_a_bad_file_is_refused_and_the_old_one_stays(start_gateway, upstream: Fa
         wait_until(lambda: last_reload_succeeded(gateway) == 1, "the good file is taken")
 
 
+def test_a_listener_of_a_refused_file_listens_once_the_file_is_good(start_gateway, upstream: FakeUpstream):
+    gateway = start_gateway({"raw": upstream.port})
+    good = copy.deepcopy(gateway.configuration)
+    port = free_port()
+    good["listeners"].append({"address": f"127.0.0.1:{port}"})
+    spoilt = copy.deepcopy(good)
+    (gateway.folder / "keys.json").write_text("[]")
+    spoilt["authentication"].setdefault("jwt", []).append(
+        {"issuer": "https://other.test", "audience": "x", "prefix": "other:", "keys": {"jwks_file": "keys.json"}}
+    )
+    gateway.configuration = spoilt
+    gateway.reload()
+    wait_until(lambda: last_reload_succeeded(gateway) == 0, "the refusal shows in the metrics")
+    assert "keys.json" in gateway.log(), "the keys are what it was refused for"
+    with pytest.raises(ConnectionRefusedError):
+        connect(port)
+    gateway.configuration = good
+    gateway.reload()
+    wait_until(lambda: last_reload_succeeded(gateway) == 1, "the good file is taken")
+    data = b"GET /public/x HTTP/1.1\r\n" + HEAD + b"Connection: close\r\n\r\n"
+    assert responses(raw(port, data)[0])[0].status == 200
+
+
 def test_a_file_that_is_no_yaml_or_gone_is_refused(start_gateway, upstream: FakeUpstream):
     gateway = start_gateway({"raw": upstream.port})
     for content in (b"\x00\xff", b"routes: [", b"", b"a: &a [*a]"):
@@ -173,10 +198,26 @@ def test_R53_the_lowest_tls_version_holds_after_a_reload(start_gateway, upstream
         timeout=20,
     )
     assert "Cipher is (NONE)" in old.stdout
-    gateway.configuration["listeners"][0]["tls"]["minimum_version"] = "1.3"
-    gateway.reload()
     context = ssl.create_default_context(cafile=str(gateway.certificates / "ca.pem"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
+    ask = b"GET /public/x HTTP/1.1\r\nHost: raw.demo.localhost\r\n"
+    idle = connect(gateway.https_port, context, "raw.demo.localhost")
+    idle.sendall(ask + b"\r\n")
+    assert read_response(idle).status == 200
+    busy = connect(gateway.https_port, context, "raw.demo.localhost")
+    busy.sendall(ask + b"Content-Length: 2\r\n\r\na")
+    plain = gateway.connect()
+    plain.sendall(ask + b"\r\n")
+    assert read_response(plain).status == 200
+    gateway.configuration["listeners"][0]["tls"]["minimum_version"] = "1.3"
+    gateway.reload()
+    # Connections of the old policy end: idle ones now, the others with their exchange. Those without TLS stay.
+    assert read_all(idle) == (b"", True)
+    busy.sendall(b"b")
+    assert read_response(busy).get("Connection") == "close"
+    assert read_all(busy) == (b"", True)
+    plain.sendall(ask + b"\r\n")
+    assert read_response(plain).status == 200
 
     def refuses_tls_1_2() -> bool:
         try:

@@ -243,11 +243,13 @@ final class ControlThread: @unchecked Sendable {
                 loaded.configuration, loaded.compiled, listenerSettings: settings, endpoints: loaded.endpoints,
                 redisAddresses: loaded.redisAddresses)
         } catch {
+            // Else they would count as open when the file is good, and nobody would accept on them.
+            sockets.close(added)
             throw StartError("\(options.configurationPath): \(error)")
         }
         snapshot = new
         builder.process.remoteKeys.keep(onlyOf: new.configuration)
-        watcher = FileWatcher(new.configuration.watchedFiles)
+        watcher = loaded.watcher
         for worker in workers {
             let numbers = sockets.numbers(worker: worker.index, names: added)
             worker.mailbox.post { _ in worker.replace(new, newSockets: numbers) }

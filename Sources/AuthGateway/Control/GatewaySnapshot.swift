@@ -39,6 +39,8 @@ final class GatewaySnapshot: Sendable {
     let limits: [Limit]
     let trustedProxies: TrustedProxies
     let cookieNames: SessionCookieNames
+    /// The value of a `Set-Cookie` field that ends the session cookie in the browser.
+    let cookieClearing: String
     let sessionPrefix: SourcePrefix
     let identity: HandlerUpstream
     let assertions: AssertionSigner
@@ -52,8 +54,8 @@ final class GatewaySnapshot: Sendable {
     init(
         configuration: GatewayConfiguration, table: RouteTable, routes: [CompiledRoute],
         listenerSettings: [ListenerSettings], authenticators: [TokenAuthenticator], limits: [Limit],
-        sessionPrefix: SourcePrefix, identity: HandlerUpstream, assertions: AssertionSigner,
-        sessions: any SessionAuthority,
+        sessionPrefix: SourcePrefix, sessionCookie: SessionCookieSettings, identity: HandlerUpstream,
+        assertions: AssertionSigner, sessions: any SessionAuthority,
         endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
     ) {
         self.configuration = configuration
@@ -76,12 +78,8 @@ final class GatewaySnapshot: Sendable {
         }
         upstreamSettings = configuration.upstreams.map(UpstreamSettings.init)
         trustedProxies = TrustedProxies(configuration.trustedProxies)
-        let session = configuration.authentication.session
-        cookieNames = SessionCookieNames(
-            configured: session.cookieName
-                ?? SessionCookieNames.defaultName(
-                    hasTLS: configuration.listeners.contains { $0.tls != nil }, hasDomain: session.domain != nil),
-            others: [IdentityHandler.formCookieName])
+        cookieNames = SessionCookieNames(configured: sessionCookie.name, others: [IdentityHandler.formCookieName])
+        cookieClearing = sessionCookie.clearing
         knownHosts = KnownHosts(configuration.routes)
     }
 }
@@ -100,7 +98,8 @@ struct KnownHosts: Sendable {
 
     /// - Parameter host: lower case, without port and trailing dot.
     func contain(_ host: String) -> Bool {
-        !host.isEmpty && (takesAny || exact.contains(host) || suffixes.contains { host.hasSuffix($0) })
+        let isBelow = { (suffix: String) in host.utf8.count > suffix.utf8.count && host.hasSuffix(suffix) }
+        return !host.isEmpty && (takesAny || exact.contains(host) || suffixes.contains(where: isBelow))
     }
 }
 

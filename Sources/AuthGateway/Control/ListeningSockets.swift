@@ -39,6 +39,9 @@ final class ListeningSockets {
         return gone
     }
 
+    /// Closes addresses that no worker was told of.
+    func close(_ names: [String]) { groups.removeAll { names.contains($0.name) } }
+
     /// Closes every address, once no worker accepts any more.
     func closeAll() { groups = [] }
 

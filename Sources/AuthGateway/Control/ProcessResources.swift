@@ -33,12 +33,15 @@ final class MemorySignInThrottle: SignInThrottle {
     private let addresses: RateLimitKeyspace
     private let accounts: RateLimitKeyspace
 
-    init(seed: RateLimitSeed) {
+    /// Keys that it knows now.
+    var entryCount: Int { store.entryCount }
+
+    init(seed: RateLimitSeed, entriesMax: Int = 100_000) {
         guard let rule = RateLimitRule(count: 5, period: .seconds(60), burst: 5) else {
             preconditionFailure("five a minute is a rule")
         }
         self.rule = rule
-        store = MemoryRateLimitStore(entriesMax: 100_000)
+        store = MemoryRateLimitStore(entriesMax: entriesMax)
         addresses = RateLimitKeyspace(rule: "sign-in", kind: .address, seed: seed)
         accounts = RateLimitKeyspace(rule: "sign-in", kind: .subject, seed: seed)
     }

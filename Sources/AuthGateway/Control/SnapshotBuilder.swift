@@ -83,6 +83,8 @@ struct SnapshotBuilder {
         let contexts: [TLSContext?]
         let endpoints: [[UpstreamPool.EndpointAddresses]]
         let redisAddresses: [NetworkAddress]
+        /// Knows the files as they were before any of them was read: what changes while they are is noticed.
+        let watcher: FileWatcher
     }
 
     /// Reads the file again. Nothing of the running gateway changes.
@@ -90,12 +92,13 @@ struct SnapshotBuilder {
         let configuration = try GatewayServer.load(options)
         let (compiled, problems) = SnapshotBuilder.compile(configuration, file: options.configurationPath)
         guard let compiled else { throw StartError(problems.map(\.description).joined(separator: "\n")) }
+        let watcher = FileWatcher(configuration.watchedFiles)
         do throws(TLSError) {
             return Loaded(
                 configuration: configuration, compiled: compiled,
                 contexts: try SnapshotBuilder.tlsContexts(configuration, process.ticketKeys),
                 endpoints: SnapshotBuilder.resolve(configuration.upstreams),
-                redisAddresses: SnapshotBuilder.resolve(configuration.redis))
+                redisAddresses: SnapshotBuilder.resolve(configuration.redis), watcher: watcher)
         } catch {
             throw StartError("\(error)")
         }
@@ -128,7 +131,7 @@ struct SnapshotBuilder {
             let name = listener.address.text
             settings.append(
                 ListenerSettings(
-                    name: name, tls: contexts[index], port: sockets.port(of: name) ?? 0,
+                    name: name, tls: contexts[index], port: listener.publicPort ?? sockets.port(of: name) ?? 0,
                     connectionsMax: max(1, listener.connectionsMax / workers),
                     handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
                     headTimeout: listener.headTimeout.nanosecondsForTimers,
@@ -147,11 +150,12 @@ struct SnapshotBuilder {
         _ configuration: GatewayConfiguration, _ compiled: CompiledRoutes, listenerSettings: [ListenerSettings],
         endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
     ) throws(SnapshotError) -> GatewaySnapshot {
-        let identity = try identityHandler(configuration)
+        let cookie = try sessionCookie(configuration)
+        let identity = identityHandler(configuration, cookie)
         return GatewaySnapshot(
             configuration: configuration, table: compiled.table, routes: compiled.routes,
             listenerSettings: listenerSettings, authenticators: try authenticators(configuration),
-            limits: limits(configuration), sessionPrefix: sessionPrefix(configuration),
+            limits: limits(configuration), sessionPrefix: sessionPrefix(configuration), sessionCookie: cookie,
             identity: HandlerUpstream(identity),
             assertions: AssertionSigner(
                 key: process.identityKeys.signing, issuer: configuration.identity.issuer),
@@ -159,13 +163,20 @@ struct SnapshotBuilder {
             endpoints: endpoints, redisAddresses: redisAddresses)
     }
 
-    private func identityHandler(_ configuration: GatewayConfiguration) throws(SnapshotError) -> IdentityHandler {
+    private func sessionCookie(_ configuration: GatewayConfiguration) throws(SnapshotError) -> SessionCookieSettings {
         let session = configuration.authentication.session
         let isSecure = configuration.listeners.contains { $0.tls != nil }
         guard let cookie = SessionCookieSettings(name: session.cookieName, domain: session.domain, isSecure: isSecure)
         else {
             throw SnapshotError("authentication.session: the cookie's name and domain do not fit together")
         }
+        return cookie
+    }
+
+    private func identityHandler(
+        _ configuration: GatewayConfiguration, _ cookie: SessionCookieSettings
+    ) -> IdentityHandler {
+        let session = configuration.authentication.session
         let settings = IdentitySettings(
             issuer: configuration.identity.issuer, roleScopes: configuration.roles, cookie: cookie,
             allowedReturn: AllowedReturn(origins: origins(configuration)),
@@ -181,11 +192,14 @@ struct SnapshotBuilder {
     private func origins(_ configuration: GatewayConfiguration) -> Set<String> {
         var origins: Set<String> = []
         for listener in configuration.listeners where listener.redirectToHTTPSPort == nil {
-            guard case .tcp(_, let port) = listener.address else { continue }
+            guard case .tcp(_, let ownPort) = listener.address else { continue }
+            let port = listener.publicPort ?? ownPort
             let scheme = listener.tls == nil ? "http" : "https"
             let isDefault = port == (listener.tls == nil ? 80 : 443)
             for host in configuration.routes.compactMap(\.host) where !host.hasPrefix("*.") {
                 origins.insert("\(scheme)://\(host)\(isDefault ? "" : ":\(port)")")
+                // A trusted peer may have taken the request by TLS, on the usual port.
+                if !configuration.trustedProxies.isEmpty { origins.insert("https://\(host)") }
             }
         }
         return origins

@@ -37,6 +37,11 @@ final class ExchangeState {
     var reason: String?
     /// For pages and sign-in: the host as the client wrote it, lower case, without port.
     var host = ByteBuffer(capacity: 64)
+    /// Whether the client speaks TLS, and the port it asked: the socket's, or what a trusted peer says.
+    var isSecure = false
+    var port: UInt16 = 0
+    /// Where a trusted peer says which host the client asked for: within the head's bytes.
+    var forwardedHost: ByteRange?
     /// Path without query, for the log.
     var pathCount = 0
     var method = ByteBuffer(capacity: 16)
@@ -58,6 +63,9 @@ final class ExchangeState {
         decision = "allow"
         reason = nil
         host.removeAll()
+        isSecure = false
+        port = 0
+        forwardedHost = nil
         pathCount = 0
         method.removeAll()
     }

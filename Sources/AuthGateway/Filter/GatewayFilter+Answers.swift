@@ -115,10 +115,10 @@ extension GatewayFilter {
     /// This request's origin, where its host is one that the routes name (R31).
     private func origin(_ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot) -> String? {
         let host = state.host.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
-        guard snapshot.knownHosts.contain(host), let port = exchange.listener?.port else { return nil }
-        let scheme = exchange.isSecure ? "https" : "http"
-        let isDefault = port == (exchange.isSecure ? 443 : 80)
-        return "\(scheme)://\(host)\(isDefault ? "" : ":\(port)")"
+        guard snapshot.knownHosts.contain(host) else { return nil }
+        let scheme = state.isSecure ? "https" : "http"
+        let isDefault = state.port == (state.isSecure ? 443 : 80)
+        return "\(scheme)://\(host)\(isDefault ? "" : ":\(state.port)")"
     }
 
     func requestIDText(_ exchange: Exchange) -> String {

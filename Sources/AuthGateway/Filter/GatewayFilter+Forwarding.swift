@@ -15,7 +15,7 @@ extension GatewayFilter {
         }
         // The identity service is who the cookie is for.
         if route.target != .identity { cutSessionCookie(exchange, snapshot.shared, bytes) }
-        writeConnectionFacts(exchange, bytes)
+        writeConnectionFacts(exchange, state, bytes)
         if let credential = state.credential {
             writeIdentity(credential, exchange, route, snapshot.shared)
         }
@@ -54,21 +54,22 @@ extension GatewayFilter {
         }
     }
 
-    /// `X-Forwarded-*` and `Forwarded` from the socket, the request identifier, and the trace it belongs to.
-    private func writeConnectionFacts(_ exchange: Exchange, _ bytes: Span<UInt8>) {
+    /// `X-Forwarded-*` and `Forwarded` from the socket or from a trusted peer, the request identifier, and the trace it belongs to.
+    private func writeConnectionFacts(_ exchange: Exchange, _ state: ExchangeState, _ bytes: Span<UInt8>) {
         exchange.upstreamFields.append("X-Forwarded-For: " as StaticString)
         exchange.clientAddress.append(to: &exchange.upstreamFields)
         exchange.upstreamFields.append(
-            exchange.isSecure
+            state.isSecure
                 ? "\r\nX-Forwarded-Proto: https\r\n" as StaticString : "\r\nX-Forwarded-Proto: http\r\n" as StaticString
         )
-        if exchange.head.authority.count > 0 {
+        let host = state.forwardedHost ?? exchange.head.authority
+        if host.count > 0 {
             exchange.upstreamFields.append("X-Forwarded-Host: " as StaticString)
-            exchange.upstreamFields.append(bytes, exchange.head.authority.range)
+            exchange.upstreamFields.append(bytes, host.range)
             exchange.upstreamFields.append("\r\n" as StaticString)
         }
         exchange.upstreamFields.append("X-Forwarded-Port: " as StaticString)
-        exchange.upstreamFields.append(decimal: UInt64(exchange.listener?.port ?? 0))
+        exchange.upstreamFields.append(decimal: UInt64(state.port))
         exchange.upstreamFields.append("\r\nForwarded: for=" as StaticString)
         if exchange.clientAddress.isIPv4 {
             exchange.clientAddress.append(to: &exchange.upstreamFields)
@@ -78,7 +79,7 @@ extension GatewayFilter {
             exchange.upstreamFields.append("]\"" as StaticString)
         }
         exchange.upstreamFields.append(
-            exchange.isSecure ? ";proto=https\r\n" as StaticString : ";proto=http\r\n" as StaticString)
+            state.isSecure ? ";proto=https\r\n" as StaticString : ";proto=http\r\n" as StaticString)
         for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .xRequestID {
             exchange.head.fields[index].isDropped = true
         }
@@ -169,9 +170,7 @@ extension GatewayFilter {
 
     func appendCookieClearing(_ exchange: Exchange, _ snapshot: GatewaySnapshot) {
         exchange.responseFields.append("Set-Cookie: " as StaticString)
-        exchange.responseFields.append(
-            snapshot.cookieNames.clearing(
-                isSecure: exchange.isSecure, domain: snapshot.configuration.authentication.session.domain))
+        exchange.responseFields.append(snapshot.cookieClearing)
         exchange.responseFields.append("\r\n" as StaticString)
     }
 }

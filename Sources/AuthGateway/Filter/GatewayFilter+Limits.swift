@@ -99,15 +99,15 @@ extension GatewayFilter {
     private func judge(
         _ outcome: RateLimitOutcome, _ limit: GatewaySnapshot.Limit, _ exchange: Exchange, _ state: ExchangeState
     ) -> LocalResponse? {
-        var item: [UInt8] = []
+        limitItem.removeAll(keepingCapacity: true)
         switch outcome {
         case .allowed(let remaining, let resetAfter):
-            limit.policy.appendState(remaining: remaining, reset: resetAfter, to: &item)
-            appendLimitFields(limit, item, exchange)
+            limit.policy.appendState(remaining: remaining, reset: resetAfter, to: &limitItem)
+            appendLimitFields(limit, exchange)
             return nil
         case .limited(let retryAfter, let resetAfter):
-            limit.policy.appendState(remaining: 0, reset: resetAfter, to: &item)
-            appendLimitFields(limit, item, exchange)
+            limit.policy.appendState(remaining: 0, reset: resetAfter, to: &limitItem)
+            appendLimitFields(limit, exchange)
             counters.limited.add()
             state.decision = "limit"
             state.reason = "limit.\(limit.name)"
@@ -115,11 +115,11 @@ extension GatewayFilter {
         }
     }
 
-    private func appendLimitFields(_ limit: GatewaySnapshot.Limit, _ item: [UInt8], _ exchange: Exchange) {
+    private func appendLimitFields(_ limit: GatewaySnapshot.Limit, _ exchange: Exchange) {
         exchange.responseFields.append("RateLimit-Policy: " as StaticString)
         exchange.responseFields.append(limit.policy.policyItem)
         exchange.responseFields.append("\r\nRateLimit: " as StaticString)
-        exchange.responseFields.append(item)
+        exchange.responseFields.append(limitItem)
         exchange.responseFields.append("\r\n" as StaticString)
     }
 }

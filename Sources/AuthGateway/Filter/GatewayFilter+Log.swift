@@ -57,7 +57,7 @@ extension GatewayFilter {
             flushLog()
         } else if !isLogFlushScheduled {
             isLogFlushScheduled = true
-            loop.atEndOfTurn { [unowned self] in flushLog() }
+            loop.atEndOfTurn(flushAtEndOfTurn)
         }
     }
 
@@ -65,15 +65,8 @@ extension GatewayFilter {
     func flushLog() {
         isLogFlushScheduled = false
         guard !logLines.isEmpty else { return }
-        let chunk = logLines.withBytes { bytes in
-            // The region holds as many bytes as it was asked for.
-            unsafe [UInt8](unsafeUninitializedCapacity: bytes.count) { region, count in
-                for index in bytes.indices { unsafe region[index] = bytes[index] }
-                count = bytes.count
-            }
-        }
+        services.accessLog?.submit(logLines.bytes)
         logLines.removeAll()
-        services.accessLog?.submit(chunk)
     }
 
     static let logChunkBytes = 32_768

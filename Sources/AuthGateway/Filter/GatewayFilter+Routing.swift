@@ -8,7 +8,7 @@ extension GatewayFilter {
         let bytes = exchange.headBytes
         state.method.append(bytes, exchange.head.methodRange.range)
         nameHost(exchange, state, bytes)
-        identifyClient(exchange, snapshot, bytes)
+        identifyClient(exchange, state, snapshot, bytes)
         state.isNavigation = isNavigation(exchange, bytes)
         guard let listener = exchange.listener, snapshot.listeners.indices.contains(listener.filterIndex) else {
             return refuse(exchange, state, status: 503, reason: "listener_gone")
@@ -38,7 +38,9 @@ extension GatewayFilter {
             exchange.target.append(bytes, exchange.head.query.range)
         }
         if let refusal = removeManagedFields(exchange, state, settings.managedFields) { return refusal }
-        if let port = settings.redirectToHTTPSPort { return redirectToHTTPS(exchange, state, port: port) }
+        if let port = settings.redirectToHTTPSPort, !state.isSecure {
+            return redirectToHTTPS(exchange, state, port: port)
+        }
         return nil
     }
 
@@ -118,14 +120,54 @@ extension GatewayFilter {
         return nil
     }
 
-    /// The client's address: the socket's, or what a chain of trusted peers says.
-    private func identifyClient(_ exchange: Exchange, _ snapshot: GatewaySnapshot, _ bytes: Span<UInt8>) {
+    /// Who asks and how: by the socket, or by what a chain of trusted peers says.
+    private func identifyClient(
+        _ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot, _ bytes: Span<UInt8>
+    ) {
+        state.isSecure = exchange.isSecure
+        state.port = exchange.listener?.port ?? 0
         guard !snapshot.trustedProxies.isEmpty, snapshot.trustedProxies.contain(exchange.peer) else { return }
         var chain: [String] = []
         for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .xForwardedFor {
             chain.append(text(bytes, exchange.head.fields[index].value))
         }
         exchange.clientAddress = snapshot.trustedProxies.client(in: chain, peer: exchange.peer)
+        readForwardedOrigin(exchange, state, bytes)
+    }
+
+    /// Scheme, host and port that a trusted peer took the request by. Each counts if it came in one line with one sound
+    /// value; what does not count is as if it had not come. Host takes no part in the choice of the route.
+    private func readForwardedOrigin(_ exchange: Exchange, _ state: ExchangeState, _ bytes: Span<UInt8>) {
+        var namedPort: UInt16?
+        if let host = onlyLine(of: .xForwardedHost, exchange), hostName.read(bytes.extracting(host.range)) {
+            state.forwardedHost = host
+            namedPort = hostName.port
+        }
+        if let line = onlyLine(of: .xForwardedProto, exchange) {
+            switch text(bytes, line).lowercased() {
+            case "https": state.isSecure = true
+            case "http": state.isSecure = false
+            default: return
+            }
+            if state.forwardedHost == nil, hostName.read(bytes.extracting(exchange.head.authority.range)) {
+                namedPort = hostName.port
+            }
+            state.port = namedPort ?? (state.isSecure ? 443 : 80)
+        }
+        if let line = onlyLine(of: .xForwardedPort, exchange) {
+            let digits = text(bytes, line)
+            let isNumber = digits.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            if isNumber, let port = UInt16(digits), port > 0 { state.port = port }
+        }
+    }
+
+    private func onlyLine(of known: KnownField, _ exchange: Exchange) -> ByteRange? {
+        var found: ByteRange?
+        for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == known {
+            guard found == nil else { return nil }
+            found = exchange.head.fields[index].value
+        }
+        return found
     }
 
     func text(_ bytes: Span<UInt8>, _ range: ByteRange) -> String {

@@ -4,11 +4,12 @@ import IdentityModel
 import ProxyCore
 
 /// Ends what outlives its credential: an upgraded connection or a stream that goes on after its session was ended, or
-/// after its token or session ran out. Looked at twice a second, over the exchanges that are open; requests pay nothing.
+/// after its token or session ran out. Looked at four times a second, over the exchanges that are open; requests pay
+/// nothing. With the least age of a stream that is within a second of the end, the store's answer included.
 extension GatewayFilter {
     /// Begins to look; called once, on the worker's thread or before it runs.
     func watchOpenExchanges(of worker: Worker) {
-        let watch = Ticker(loop: loop, interval: 500_000_000) { [unowned self, unowned worker] in
+        let watch = Ticker(loop: loop, interval: 250_000_000) { [unowned self, unowned worker] in
             worker.forEachOpenExchange { exchange in examine(exchange) }
         }
         openExchangeWatch = watch
@@ -16,7 +17,10 @@ extension GatewayFilter {
 
     private func examine(_ exchange: Exchange) {
         let state = exchange.gatewayState
-        guard let credential = state.credential, state.stage == .forward else { return }
+        // What the identity service does is short, and may be the very end of the session.
+        guard let credential = state.credential, state.stage == .forward, state.route?.target != .identity else {
+            return
+        }
         let age = MonotonicInstant.current().nanoseconds(since: exchange.startedAt)
         guard exchange.isUpgraded || age > GatewayFilter.streamAge else { return }
         let now = currentEpochSeconds()
@@ -67,5 +71,5 @@ extension GatewayFilter {
     }
 
     /// An exchange younger than this is a request, not a stream: its answer may finish.
-    static let streamAge: UInt64 = 1_000_000_000
+    static let streamAge: UInt64 = 400_000_000
 }

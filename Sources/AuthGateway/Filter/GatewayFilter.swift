@@ -24,6 +24,10 @@ final class GatewayFilter: RequestFilter {
     var line = AccessLogLine()
     var logLines = ByteBuffer(capacity: 65_536)
     var isLogFlushScheduled = false
+    /// Made once: a closure for each turn would be an allocation for each turn.
+    private(set) lazy var flushAtEndOfTurn: () -> Void = { [unowned self] in flushLog() }
+    /// The value of a limit's field, while it is written.
+    var limitItem: [UInt8] = []
     var requestIDs = RequestIDs()
     var openExchangeWatch: Ticker?
 

@@ -13,24 +13,10 @@ struct SessionCookieNames: Sendable {
         all = ([base] + others).flatMap { base in (prefixes + [""]).map { Array(($0 + base).utf8) } }
     }
 
-    /// The name where the file gives none: the strict prefix needs TLS, and allows no domain (RFC 6265bis
-    /// section 4.1.3.2).
-    static func defaultName(hasTLS: Bool, hasDomain: Bool) -> String {
-        hasTLS && !hasDomain ? "__Host-gateway_session" : "gateway_session"
-    }
-
     /// Whether a cookie is ours in any spelling. Names are compared with their case, as applications do. HOT.
     func contains(_ name: Span<UInt8>) -> Bool {
         for index in all.indices where SessionCookieNames.isEqual(all[index], name) { return true }
         return false
-    }
-
-    /// The value of a `Set-Cookie` field that ends the cookie in the browser.
-    func clearing(isSecure: Bool, domain: String?) -> String {
-        let scope = domain.map { "; Domain=\($0)" } ?? ""
-        let secure = isSecure ? "; Secure" : ""
-        return
-            "\(String(decoding: configured, as: UTF8.self))=; Path=/\(scope); Max-Age=0; HttpOnly\(secure); SameSite=Lax"
     }
 
     private static func isEqual(_ left: [UInt8], _ right: Span<UInt8>) -> Bool {

@@ -33,10 +33,11 @@ final class FakeSessions: SessionAuthority {
 
     func hold() { state.withLock { $0.isHeld = true } }
 
-    func release() {
+    /// Lets what waits go on; what comes later waits again if `andHold`.
+    func release(andHold isHeld: Bool = false) {
         let held = state.withLock { state in
             defer { state.held = [] }
-            state.isHeld = false
+            state.isHeld = isHeld
             return state.held
         }
         for continuation in held { continuation.resume() }
@@ -64,10 +65,11 @@ final class FakeSessions: SessionAuthority {
 final class FilterGateway: @unchecked Sendable {
     // The worker and its filter belong to the worker's thread once it runs.
     private let worker: Worker
+    private let filter: GatewayFilter
     private let socket: ListeningSocket
     private var thread: LoopThread?
     private let upstream: FakeUpstream
-    private let seen: Seen
+    let seen: Seen
     let sessions = FakeSessions()
     let revocations = RevocationTable()
     let key: SigningKey
@@ -120,7 +122,7 @@ final class FilterGateway: @unchecked Sendable {
         port = socket.address.port
         let second: UInt64 = 1_000_000_000
         let settings = ListenerSettings(
-            name: "test", tls: nil, port: port, connectionsMax: 100, handshakeTimeout: 5 * second,
+            name: "test", tls: nil, port: port, connectionsMax: 400, handshakeTimeout: 5 * second,
             headTimeout: 5 * second, bodyTimeout: 5 * second, idleTimeout: 5 * second, tunnelIdleTimeout: 5 * second,
             headLimits: HeadLimits(bytesMax: 16_384, fieldsMax: 100), chunkExtensionBytesMax: 64, filterIndex: 0)
         let issuer = try #require(configuration.authentication.jwt.first)
@@ -158,7 +160,8 @@ final class FilterGateway: @unchecked Sendable {
         }
         let endpoint = UpstreamPool.EndpointAddresses(
             name: "app", addresses: NetworkAddress(numericHost: "127.0.0.1", port: upstream.port).map { [$0] } ?? [])
-        try #require(made).install(
+        filter = try #require(made)
+        filter.install(
             WorkerSnapshot(
                 shared: snapshot,
                 pools: [UpstreamPool(snapshot.upstreamSettings[0], endpoints: [endpoint], worker: worker)],
@@ -166,6 +169,24 @@ final class FilterGateway: @unchecked Sendable {
                 routeCounters: (configuration.routes.map(\.name) + ["-"]).map { RouteCounters(metrics, route: $0) }))
         try worker.listen(on: socket.number, settings: settings)
         thread = try LoopThread(name: "test-worker") { [self] in worker.loop.run() }
+    }
+
+    /// Connections that are open, and look-ups of sessions that are under way.
+    var underWay: (connections: Int, lookUps: Int) {
+        let gate = Gate()
+        let counts = Mutex((connections: 0, lookUps: 0))
+        let box = Box(counts)
+        worker.loop.mailbox.post { [self] _ in
+            box.value.withLock { $0 = (worker.connectionCount, filter.sessionLookUps) }
+            gate.open()
+        }
+        gate.wait()
+        return box.value.withLock { $0 }
+    }
+
+    private final class Box<Value: Sendable>: Sendable {
+        let value: Mutex<Value>
+        init(_ value: consuming Mutex<Value>) { self.value = value }
     }
 
     func stop() {
@@ -193,11 +214,11 @@ final class FilterGateway: @unchecked Sendable {
     /// A bearer field with a token of the issuer.
     func bearer(_ claims: [(String, JSONValue)] = [], life: Int64 = 600) throws -> String {
         let now = currentEpochSeconds()
-        let all: [(String, JSONValue)] =
-            [
-                ("iss", .string(Self.issuer)), ("aud", "app"), ("sub", "ann"), ("iat", .integer(now - 700)),
-                ("exp", .integer(now + life)),
-            ] + claims
+        let usual: [(String, JSONValue)] = [
+            ("iss", .string(Self.issuer)), ("aud", "app"), ("sub", "ann"), ("iat", .integer(now - 700)),
+            ("exp", .integer(now + life)),
+        ]
+        let all = usual.filter { known in !claims.contains { $0.0 == known.0 } } + claims
         return "Authorization: Bearer " + (try TokenSigner(key: key).sign(JSONObject(all)))
     }
 

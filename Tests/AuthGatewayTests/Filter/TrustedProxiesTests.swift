@@ -46,29 +46,3 @@ struct TrustedProxiesTests {
         #expect(try trusted().contain(try #require(IPAddress(address))) == isTrusted)
     }
 }
-
-struct BoundedCacheTests {
-    @Test func `it never holds more than its bound, and keeps what is used`() {
-        var cache = BoundedCache<Int, Int>(entriesMax: 10)
-        cache.insert(-1, for: -1)
-        for number in 0..<100 {
-            cache.insert(number, for: number)
-            #expect(cache.count <= 10)
-            #expect(cache.value(for: number) == number)
-            #expect(cache.value(for: -1) == -1)
-        }
-        #expect(cache.value(for: 0) == nil)
-        #expect(cache.value(for: 96) == 96)
-    }
-
-    @Test func `an entry that was replaced or removed does not come back`() {
-        var cache = BoundedCache<Int, String>(entriesMax: 4)
-        cache.insert("old", for: 1)
-        cache.insert("b", for: 2)
-        cache.insert("c", for: 3)
-        cache.insert("new", for: 1)
-        #expect(cache.value(for: 1) == "new")
-        cache.remove(1)
-        #expect(cache.value(for: 1) == nil)
-    }
-}

@@ -27,19 +27,4 @@ import Testing
         let found = names.contains("gateway_logout".bytes.span)
         #expect(!found)
     }
-
-    @Test func `the strict prefix is taken with TLS and without a domain`() {
-        #expect(SessionCookieNames.defaultName(hasTLS: true, hasDomain: false) == "__Host-gateway_session")
-        #expect(SessionCookieNames.defaultName(hasTLS: true, hasDomain: true) == "gateway_session")
-        #expect(SessionCookieNames.defaultName(hasTLS: false, hasDomain: false) == "gateway_session")
-    }
-
-    @Test func `a dead cookie is ended under the name and domain it was set with`() {
-        #expect(
-            SessionCookieNames(configured: "__Host-s").clearing(isSecure: true, domain: nil)
-                == "__Host-s=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax")
-        #expect(
-            SessionCookieNames(configured: "s").clearing(isSecure: false, domain: "a.test")
-                == "s=; Path=/; Domain=a.test; Max-Age=0; HttpOnly; SameSite=Lax")
-    }
 }

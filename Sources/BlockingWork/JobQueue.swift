@@ -1,8 +1,8 @@
 internal import Dispatch
 internal import Synchronization
 
-/// A bounded queue between tasks that must not block and the threads that own the connections.
-final class JobQueue<Job: Sendable>: Sendable {
+/// A bounded queue between tasks that must not block and threads that may.
+public final class JobQueue<Job: Sendable>: Sendable {
     private struct State {
         var waiting: [Job] = []
         var isClosed = false
@@ -12,12 +12,16 @@ final class JobQueue<Job: Sendable>: Sendable {
     private let wakeUps = DispatchSemaphore(value: 0)
     private let capacity: Int
 
-    init(capacity: Int) { self.capacity = capacity }
+    /// - Parameter capacity: jobs that may wait.
+    public init(capacity: Int) { self.capacity = capacity }
 
-    /// Adds a job; `false` when the queue is full or closed.
-    func add(_ job: Job) -> Bool {
+    /// Adds a job; `false` when the queue is full or closed. `isDead` finds jobs that nobody waits for any more: they
+    /// make room before anyone is turned away.
+    public func add(_ job: Job, droppingWhere isDead: (Job) -> Bool = { _ in false }) -> Bool {
         let isAdded = state.withLock { state in
-            guard !state.isClosed, state.waiting.count < capacity else { return false }
+            guard !state.isClosed else { return false }
+            if state.waiting.count >= capacity { state.waiting.removeAll(where: isDead) }
+            guard state.waiting.count < capacity else { return false }
             state.waiting.append(job)
             return true
         }
@@ -25,8 +29,11 @@ final class JobQueue<Job: Sendable>: Sendable {
         return isAdded
     }
 
+    /// The oldest job; blocks until there is one. `nil` once the queue is closed and empty.
+    public func next() -> Job? { next(max: 1)?.first }
+
     /// At most `max` of the oldest jobs, and at least one; blocks. `nil` once the queue is closed and empty.
-    func next(max: Int) -> ArraySlice<Job>? {
+    public func next(max: Int) -> ArraySlice<Job>? {
         while true {
             wakeUps.wait()
             let (jobs, isClosed) = state.withLock { state in
@@ -43,7 +50,7 @@ final class JobQueue<Job: Sendable>: Sendable {
     }
 
     /// Refuses new jobs; the threads end when the old ones are done.
-    func close() {
+    public func close() {
         state.withLock { $0.isClosed = true }
         wakeUps.signal()
     }
