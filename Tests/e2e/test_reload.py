@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from support.gateway import Gateway, route
 from support.processes import ROOT, free_port, wait_until
 from support.upstream import FakeUpstream
