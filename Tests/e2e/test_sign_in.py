@@ -129,7 +129,8 @@ def test_R74_who_is_held_up_is_held_up_alike_and_costs_nothing(start_gateway, up
         assert [sign_in(gateway, name, "wrong").status_code for _ in range(5)] == [401] * 5
         before = hashing_seconds(gateway)
         answers[name] = sign_in(gateway, name, "wrong")
-        assert hashing_seconds(gateway) == before
+        # A thread that goes to sleep takes microseconds, a hash tens of milliseconds.
+        assert hashing_seconds(gateway) - before < 0.002, "a hash was made for nothing"
     known, unknown = answers.values()
     assert known.status_code == unknown.status_code == 429
     assert known.json().keys() == unknown.json().keys()
