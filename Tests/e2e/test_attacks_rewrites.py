@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support.gateway import Gateway
@@ -77,6 +78,73 @@ def test_R20_with_underscores_let_through_no_managed_name_is(underscores: Gatewa
         for field, value in request.fields
         if value == "forged" and folded(field) in managed
     }
+
+
+EVIL = "evil.example"
+#: What a client may say about the host, the scheme and the way back, by field.
+ELSEWHERE = {
+    "X-Forwarded-Host": (EVIL, f"raw.demo.localhost,{EVIL}", f"{EVIL}:443"),
+    "X-Forwarded-Proto": ("javascript", f"https://{EVIL}"),
+    "X-Forwarded-Port": ("1", f"1@{EVIL}"),
+    "X-Forwarded-Prefix": (f"//{EVIL}", f"https://{EVIL}"),
+    "X-Forwarded-Uri": (f"//{EVIL}/",),
+    "X-Original-Host": (EVIL,),
+    "X-Original-URL": (f"https://{EVIL}/",),
+    "X-Host": (EVIL,),
+    "Forwarded": (f"host={EVIL};proto=javascript", f'for=127.0.0.1;host="{EVIL}"'),
+    "Referer": (f"https://{EVIL}/",),
+    "X-Rewrite-URL": (f"https://{EVIL}/",),
+    "X-Auth-Redirect": (f"https://{EVIL}/",),
+}
+#: Requests whose answers hold an absolute URL: to sign in, to come back, to change to TLS.
+LINKING = {
+    "sent to sign in": ("raw", "GET", "/private/x", "Sec-Fetch-Mode: navigate\r\nAccept: text/html\r\n"),
+    "told where to sign in": ("raw", "GET", "/private/x", "Accept: application/json\r\n"),
+    "a page with a link": ("raw", "POST", "/private/x", "Sec-Fetch-Mode: navigate\r\n"),
+    "our own path": ("raw", "GET", "/.gateway/login", ""),
+    "the sign-in page": ("iam", "GET", "/auth/login?rd=/x", "Accept: text/html\r\n"),
+    "the sign-out page": ("iam", "GET", "/auth/logout", "Accept: text/html\r\n"),
+    "the plain redirect": ("raw", "GET", "/x", ""),
+}
+
+
+@pytest.mark.parametrize("case", LINKING)
+def test_R31_no_field_of_a_request_is_in_a_link(underscores: Gateway, case: str):
+    host, method, target, more = LINKING[case]
+    port = underscores.redirect_port if case == "the plain redirect" else underscores.plain_port
+    chance = random.Random(31)
+    fields = [
+        f"{spelling}: {value}\r\n"
+        for name, values in ELSEWHERE.items()
+        for spelling in sorted(set(of_name(name, chance)))[::4]
+        for value in values
+    ]
+    assert len(fields) > 200
+    answers = []
+    for at in range(0, len(fields), 40):
+        head = f"{method} {target} HTTP/1.1\r\nHost: {host}.demo.localhost\r\n{more}Connection: close\r\n"
+        received, _ = raw(port, (head + "".join(fields[at : at + 40]) + "\r\n").encode())
+        assert EVIL.encode() not in received and b"javascript" not in received, received
+        answers.append(responses(received, method)[0])
+    received, _ = raw(port, (head + "\r\n").encode())
+    unforged = responses(received, method)[0]
+    # The same answer as without them, but for what is new each time.
+    for answer in answers:
+        assert (answer.status, answer.get("Location")) == (unforged.status, unforged.get("Location"))
+
+
+@pytest.mark.parametrize("port", ["", ":1", ":80", ":443", ":65535"])
+def test_R31_the_way_back_is_a_place_of_ours(underscores: Gateway, port: str):
+    for listener_port in (underscores.plain_port, underscores.redirect_port):
+        for host in ("raw.demo.localhost", "RAW.demo.localhost", "raw.demo.localhost."):
+            head = f"GET /private/x HTTP/1.1\r\nHost: {host}{port}\r\nSec-Fetch-Mode: navigate\r\nConnection: close\r\n"
+            answer = responses(raw(listener_port, f"{head}\r\n".encode())[0])[0]
+            location = urlsplit(answer.get("Location"))
+            assert location.hostname in ("iam.demo.localhost", "raw.demo.localhost")
+            assert location.port == underscores.https_port
+            for back in parse_qs(location.query).get("rd", []):
+                assert urlsplit(back).hostname == "raw.demo.localhost"
+                assert urlsplit(back).port == underscores.plain_port
 
 
 def test_R31_the_plain_redirect_leads_to_hosts_of_the_routes_alone(underscores: Gateway):

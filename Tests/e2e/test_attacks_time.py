@@ -1,14 +1,16 @@
 """Whoever is slow, or stays for ever: each wait has an end, and a tunnel ends with its session (R46, R64)."""
 
 import contextlib
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.gateway import COOKIE, Gateway
+from support.processes import wait_until
 from support.upstream import FakeUpstream, UpstreamConnection, answer_always
-from support.wire import read_response
+from support.wire import connect, read_all, read_response, responses
 
 HOST = b"Host: raw.demo.localhost\r\n"
 SHORT = {"handshake_timeout": "500ms", "head_timeout": "500ms", "body_timeout": "500ms", "idle_timeout": "500ms"}
@@ -42,7 +44,7 @@ def hasty(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Gateway]:
 
 
 @pytest.mark.parametrize("case", DRIPS)
-def test_nobody_drips_for_ever(hasty: Gateway, case: str):
+def test_R46_nobody_drips_for_ever(hasty: Gateway, case: str):
     beginning, piece = DRIPS[case]
     deadline = time.monotonic() + 3
     with hasty.connect() as peer:
@@ -59,8 +61,52 @@ def test_nobody_drips_for_ever(hasty: Gateway, case: str):
     pytest.fail("still open after six times the timeout")
 
 
+def hello(host: str) -> bytes:
+    """The first flight of a TLS client."""
+    outgoing = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=host)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("sent", ["nothing", "half a hello", "a hello", "a hello byte by byte"])
+def test_R46_a_handshake_has_its_time(hasty: Gateway, sent: str):
+    data = hello("raw.demo.localhost")
+    first = {"nothing": b"", "half a hello": data[:50], "a hello": data, "a hello byte by byte": b""}[sent]
+    deadline = time.monotonic() + 3
+    with connect(hasty.https_port) as peer, contextlib.suppress(ConnectionError):
+        peer.sendall(first)
+        peer.settimeout(0.05)
+        while time.monotonic() < deadline:
+            if sent == "a hello byte by byte":
+                peer.sendall(data[:1])
+                data = data[1:]
+            with contextlib.suppress(TimeoutError):
+                if not peer.recv(4096):
+                    break
+        else:
+            pytest.fail("still open after six times the timeout")
+    wait_until(lambda: hasty.metrics()["tls_handshake_failures_total"] >= 1, "the handshake is given up")
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["http", "https"])
+@pytest.mark.parametrize("exchanges", [0, 1, 3])
+def test_R46_an_idle_connection_is_closed(hasty: Gateway, plain: bool, exchanges: int):
+    """Before the first request it is the head that has not come; behind an answer it is idleness."""
+    with hasty.connect(plain=plain) as peer:
+        for _ in range(exchanges):
+            peer.sendall(b"GET /public/x HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert read_response(peer).status == 200
+        began = time.monotonic()
+        received, closed = read_all(peer, 3)
+        assert closed
+        assert received == b"" or responses(received)[0].status == 408
+        assert 0.3 < time.monotonic() - began < 2.5
+
+
 @pytest.mark.parametrize("bytes_read", [0, 10])
-def test_a_client_that_does_not_read_gives_its_upstream_connection_back(
+def test_R46_a_client_that_does_not_read_gives_its_upstream_connection_back(
     hasty: Gateway, upstream: FakeUpstream, bytes_read: int
 ):
     def script(connection: UpstreamConnection) -> None:

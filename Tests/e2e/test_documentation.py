@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.gateway import CONFIGURING_VARIABLES, Gateway, binary, certificates, route
+from support.gateway import Gateway, binary, certificates, environment, route
 from support.processes import ROOT, Program, free_port, wait_until
 from support.upstream import OK, FakeUpstream, UpstreamConnection
 from support.wire import read_response
@@ -57,11 +57,6 @@ def section(document: str, *headings: str) -> list[str]:
                 break
             found.append(line)
     return found
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURING_VARIABLES)}
-    return {**kept, **more}
 
 
 # The guide of the README

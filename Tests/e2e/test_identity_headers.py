@@ -1,8 +1,11 @@
 """Nobody but the gateway says who a user is: R20 to R28, over generated spellings of every managed name."""
 
 import base64
+import ipaddress
 import itertools
 import random
+import re
+from collections.abc import Iterator
 
 import pytest
 from support.gateway import Gateway
@@ -133,14 +136,59 @@ def test_R22_no_spelling_of_a_managed_name_comes_as_a_trailer(gateway: Gateway, 
         assert_clean(request)
 
 
-def test_R26_forwarding_fields_are_rebuilt_from_the_socket(gateway: Gateway, raw_upstream: FakeUpstream):
-    fields = forged(["X-Forwarded-Prefix", "X-Forwarded-Port", "X-Forwarded-Proto", "Forwarded", "X-Real-IP"])
-    gateway.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n", plain=False)
-    request = raw_upstream.wait_for_requests(1)[0]
-    assert_clean(request)
-    assert request.get("X-Forwarded-For") == "127.0.0.1"
-    assert request.get("X-Forwarded-Proto") == "https"
-    assert request.get("X-Forwarded-Prefix") is None
+#: Whatever says where a request came from, with values that an application would believe.
+FORWARDING = {
+    "X-Forwarded-For": ("203.0.113.9", "127.0.0.1, 203.0.113.9", "::1", "unknown"),
+    "X-Forwarded-Proto": ("https", "http", "gopher", "https,http"),
+    "X-Forwarded-Host": ("evil.example", "iam.demo.localhost", "raw.demo.localhost:1"),
+    "X-Forwarded-Port": ("443", "80", "1", "-1"),
+    "X-Forwarded-Prefix": ("/admin", "/", "//evil.example"),
+    "X-Forwarded-Server": ("evil.example",),
+    "X-Forwarded-Scheme": ("https",),
+    "X-Forwarded-Ssl": ("on",),
+    "X-Forwarded-Uri": ("/admin",),
+    "X-Forwarded-Method": ("DELETE",),
+    "Forwarded": ("for=203.0.113.9;host=evil.example;proto=https", "for=127.0.0.1"),
+    "X-Real-IP": ("203.0.113.9", "127.0.0.1"),
+    "X-Original-Host": ("evil.example",),
+    "X-Original-URL": ("/admin",),
+    "X-Original-Forwarded-For": ("203.0.113.9",),
+}
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["http", "https"])
+def test_R26_forwarding_fields_are_rebuilt_from_the_socket(gateway: Gateway, raw_upstream: FakeUpstream, plain: bool):
+    chance = random.Random(26)
+    lines = [
+        f"{spelling}: {value}\r\n".encode()
+        for name, values in FORWARDING.items()
+        for spelling in sorted(set(of_name(name, chance)))
+        for value in values
+    ]
+    assert len(lines) > 1_000
+    chance.shuffle(lines)
+    # One of them alone, and many together in every order.
+    messages = [[line] for line in lines[::8]] + [lines[at : at + 60] for at in range(0, len(lines), 60)]
+    for fields in messages:
+        received, _ = gateway.raw(
+            b"GET /public/x HTTP/1.1\r\n" + HOST + b"".join(fields) + b"Connection: close\r\n\r\n", plain=plain
+        )
+        assert responses(received)[0].status == 200
+    scheme, port = ("http", gateway.plain_port) if plain else ("https", gateway.https_port)
+    expected = {
+        "x-forwarded-for": "127.0.0.1",
+        "x-forwarded-proto": scheme,
+        "x-forwarded-host": "raw.demo.localhost",
+        "x-forwarded-port": str(port),
+        "forwarded": f"for=127.0.0.1;proto={scheme}",
+    }
+    for request in raw_upstream.wait_for_requests(len(messages)):
+        about = [(name.lower(), value) for name, value in request.fields if is_about_forwarding(name)]
+        assert sorted(about) == sorted(expected.items())
+
+
+def is_about_forwarding(name: str) -> bool:
+    return folded(name).startswith(("x-forwarded", "forwarded", "x-real", "x-original"))
 
 
 def test_R28_on_preflights_errors_and_upgrades_too(gateway: Gateway, raw_upstream: FakeUpstream):
@@ -195,16 +243,101 @@ def test_an_upstream_cannot_set_the_session_cookie(gateway: Gateway, upstream: F
     assert responses(received)[0].all("Set-Cookie") == ["other=planted; Path=/"]
 
 
-def test_R27_an_address_that_is_none_counts_as_untrusted(gateway: Gateway, upstream: FakeUpstream, start_gateway):
-    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": ["127.0.0.0/8"]})
-    good, bad = "198.51.100.7", ("x", "198.51.100.7:abc", "1.2.3", "::ffff:999.1.1.1", "198.51.100.7\t5", "")
-    for value in (good, *bad):
+TRUSTED = ("127.0.0.0/8", "10.0.0.0/8", "2001:db8:ffff::/48")
+#: An entry of X-Forwarded-For: an address, in brackets if it has a port and is of IPv6, which may have a port.
+ENTRY = re.compile(
+    r"[ \t]*(?:\[(?P<six>[0-9A-Fa-f:.]+)\](?::\d{1,5})?"
+    r"|(?P<four>[0-9.]+)(?::\d{1,5})?|(?P<bare>[0-9A-Fa-f:.]+))[ \t]*"
+)
+
+
+def address_of(entry: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """What an entry means by RFC 7239 and RFC 4291, slowly; None where it means nothing."""
+    match = ENTRY.fullmatch(entry)
+    if not match:
+        return None
+    try:
+        if match["four"]:
+            return ipaddress.IPv4Address(match["four"])
+        address = ipaddress.IPv6Address(match["six"] or match["bare"])
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address
+
+
+def client_by(values: list[str]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """From the right, the first that is no trusted proxy; what is no address ends the walk at the one before it."""
+    client = ipaddress.ip_address("127.0.0.1")
+    for entry in reversed(",".join(values).split(",")):
+        address = address_of(entry)
+        if address is None:
+            return client
+        client = address
+        networks = (ipaddress.ip_network(network) for network in TRUSTED)
+        if not any(address.version == network.version and address in network for network in networks):
+            return client
+    return client
+
+
+def forwarded_for(seed: int, count: int) -> Iterator[list[str]]:
+    """Lines of X-Forwarded-For: sound chains, and chains with mistakes in them."""
+    chance = random.Random(seed)
+    sound = ["198.51.100.7", "10.1.2.3", "127.0.0.9", "2001:db8::7", "[2001:db8::7]", "[2001:db8::7]:80", "10.1.2.3:99"]
+    sound += ["::ffff:198.51.100.7", "::ffff:10.0.0.1", "2001:db8:ffff::1", "198.51.100.7:65535", "2001:DB8::A", "::1"]
+    bytes_in = '0123456789abcdefABCDEFxg.:[]%/-_ \t;"=,'
+    for _ in range(count):
+        lines = []
+        for _ in range(chance.choice((1, 1, 1, 2))):
+            entries = chance.choices(sound, k=chance.randint(0, 4))
+            for _ in range(chance.choice((0, 0, 1, 2))):
+                text = chance.choice(entries or ["x"])
+                place = chance.randint(0, len(text))
+                text = text[:place] + chance.choice(bytes_in) + text[place + chance.choice((0, 1)) :]
+                entries.insert(chance.randint(0, len(entries)), text)
+            lines.append(chance.choice((",", ", ", " ,\t")).join(entries).strip(" \t"))
+        yield lines
+
+
+def test_R27_who_a_client_is_by_trusted_proxies_alone(upstream: FakeUpstream, start_gateway):
+    """Against a slow reading of the same rule; an address that is none never counts."""
+    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": list(TRUSTED)})
+    chains = list(forwarded_for(27, 1_500))
+    for lines in chains:
+        fields = "".join(f"X-Forwarded-For: {line}\r\n" for line in lines).encode()
+        own.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n")
+    seen = [request.get("X-Forwarded-For") for request in upstream.wait_for_requests(len(chains))]
+    assert len(set(seen)) > 10
+    for lines, said in zip(chains, seen, strict=True):
+        assert ipaddress.ip_address(said) == client_by(lines), f"{lines} became {said}"
+
+
+def test_R27_an_address_that_is_none_counts_as_untrusted(upstream: FakeUpstream, start_gateway):
+    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": list(TRUSTED)})
+    bad = (
+        "x",
+        "198.51.100.7:abc",
+        "1.2.3",
+        "::ffff:999.1.1.1",
+        "198.51.100.7\t5",
+        "",
+        "0x7f.1",
+        "010.0.0.1",
+        "1.2.3.4%1",
+    )
+    for value in bad:
         head = b"GET /public/x HTTP/1.1\r\n" + HOST + f"X-Forwarded-For: {value}\r\n".encode()
         own.raw(head + b"Connection: close\r\n\r\n")
-    seen = [request.get("X-Forwarded-For") for request in upstream.wait_for_requests(1 + len(bad))]
-    assert seen[0].split(",")[0] == good
-    for value, sent in zip(seen[1:], bad, strict=True):
-        assert value == "127.0.0.1", f"{sent!r} became {value!r}"
+    seen = [request.get("X-Forwarded-For") for request in upstream.wait_for_requests(len(bad))]
+    assert seen == ["127.0.0.1"] * len(bad)
+
+
+def test_R27_nobody_is_believed_who_is_not_named(upstream: FakeUpstream, start_gateway):
+    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": ["10.0.0.0/8", "::1"]})
+    chains = list(forwarded_for(28, 200))
+    for lines in chains:
+        fields = "".join(f"X-Forwarded-For: {line}\r\n" for line in lines).encode()
+        own.raw(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"Connection: close\r\n\r\n")
+    assert {request.get("X-Forwarded-For") for request in upstream.wait_for_requests(len(chains))} == {"127.0.0.1"}
 
 
 FORWARDED_ORIGINS = [

@@ -92,6 +92,54 @@ def test_a_subject_limit_counts_after_authentication(start_gateway, upstream: Fa
     assert [responses(gateway.raw(head)[0])[0].status for _ in range(3)] == [200, 200, 429]
 
 
+def test_a_route_limit_counts_everybody_together(start_gateway, upstream: FakeUpstream):
+    changes = {
+        "limits": {"the-limit": {"rate": "4/hour", "key": "route"}},
+        "routes": [
+            route("raw", "/limited", public=True, limit="the-limit"),
+            route("raw", "/other", optional=True, limit="the-limit"),
+        ],
+    }
+    gateway = start_gateway({"raw": upstream.port}, changes)
+    statuses = [ask(gateway, source=f"127.0.0.{number}").status for number in range(2, 8)]
+    assert statuses == [200] * 4 + [429] * 2
+    bearer = f"GET /other HTTP/1.1\r\nAuthorization: Bearer {gateway.mint()}\r\n".encode() + HEAD
+    by_token = [responses(gateway.raw(bearer)[0])[0].status for _ in range(3)]
+    assert by_token + [ask(gateway, "/other").status for _ in range(2)] == [200] * 4 + [429], (
+        "another route has a count of its own, whoever asks"
+    )
+
+
+@pytest.mark.parametrize("key", ["address", "route"])
+def test_a_flood_buys_no_signature_checks(start_gateway, upstream: FakeUpstream, key: str):
+    """What needs no subject is counted before anything is verified; a subject's limit cannot be."""
+    changes = {
+        "limits": {
+            "before": {"rate": "3/hour", "key": key},
+            "after": {"rate": "1000/hour", "key": "subject"},
+        },
+        "routes": [route("raw", "/limited", limit=["after", "before"], **SIGNED_IN)],
+    }
+    gateway = start_gateway({"raw": upstream.port}, changes)
+    header, claims, signature = gateway.mint().split(".")
+
+    def checked() -> float:
+        return gateway.metrics()["auth_validation_duration_seconds_count"]
+
+    def ask_with(token: str) -> int:
+        head = f"GET /limited HTTP/1.1\r\nAuthorization: Bearer {token}\r\n".encode() + HEAD
+        return responses(gateway.raw(head)[0])[0].status
+
+    # Tokens that look right and that nobody has seen, so that no cache helps.
+    forged = [f"{header}.{claims}.{number:04d}{signature[4:]}" for number in range(50)]
+    assert [ask_with(token) for token in forged[:3]] == [401] * 3
+    assert checked() == 3, "each of them cost a check"
+    assert {ask_with(token) for token in forged[3:]} == {429}
+    assert ask_with(f"{header}.{claims}.{signature}") == 429
+    assert checked() == 3, "those over the limit cost checks"
+    assert not upstream.requests
+
+
 def test_two_gateways_share_a_count_in_redis(start_gateway, upstream: FakeUpstream, redis_server):
     _, port = redis_server
     gateways = [start_gateway({"raw": upstream.port}, in_redis(port, "deny")) for _ in range(2)]

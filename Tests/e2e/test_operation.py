@@ -1,21 +1,25 @@
 """Running it: the end in good order, logs, metrics, health, the command line, and descriptors used up."""
 
+import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
+import jwt
 import psutil
 import pytest
 import requests
 import yaml
-from support.gateway import Gateway, WithoutAliases, binary
+from support.gateway import Gateway, WithoutAliases, binary, environment, route
 from support.processes import accepts, wait_until
 from support.upstream import OK, FakeUpstream
-from support.wire import read_response, responses
+from support.wire import Incomplete, read_response, responses
 
 HEAD = b"Host: raw.demo.localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
@@ -81,22 +85,80 @@ def test_each_exchange_leaves_one_event_with_its_decision(gateway: Gateway):
     assert "canary" not in gateway.log()
 
 
-def test_R32_no_field_breaks_a_line_of_the_log(gateway: Gateway):
-    for byte in [*range(0x20, 0x7F), *range(0x80, 0x100)]:
-        value = bytes([byte]) + b'","status":200,"x":"'
-        gateway.raw(
-            b"GET /public/log HTTP/1.1\r\n"
-            + HEAD
-            + b"User-Agent: "
-            + value
-            + b"\r\nReferer: "
-            + value
-            + b"\r\n"
-            + CLOSE
-        )
-    for line in gateway.log().splitlines():
-        if line.startswith("{"):
-            json.loads(line)
+LOG_SECRET = "a shared secret of these tests, long enough"
+#: What would end a line, a string or an object, or act on a terminal, in each place that is logged.
+BREAKERS = [
+    '"',
+    "\\",
+    '","status":200,"x":"',
+    "}\n{",
+    "\r\n",
+    "\x1b[2J",
+    "\u2028",
+    "\u2029",
+    "\u0085",
+    "\u009b",
+    "\ufeff",
+]
+
+
+def log_lines(path: Path, count: int) -> list[dict]:
+    """The lines of a log, each of which is one JSON object in printable bytes, once there are `count` of them."""
+    wait_until(lambda: path.read_bytes().count(b"\n") >= count, f"{count} lines are written")
+    data = path.read_bytes()
+    assert data.endswith(b"\n")
+    lines = data.split(b"\n")[:-1]
+    for line in lines:
+        assert line.startswith(b"{") and line.endswith(b"}"), line
+        # Neither controls nor what Unicode takes for the end of a line, raw or in UTF-8.
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", line.decode("utf-8")), line
+    return [json.loads(line) for line in lines]
+
+
+def test_R32_nothing_that_is_logged_breaks_a_line(start_gateway, upstream: FakeUpstream, tmp_path: Path):
+    """Each byte and each breaker, wherever the log has a value from outside: exactly one line for each request."""
+    log = tmp_path / "access.log"
+    own = start_gateway({"raw": upstream.port})
+    own.stop()
+    issuer = {"issuer": "https://other", "audience": "payroll", "prefix": "p:", "keys": {"secret": LOG_SECRET}}
+    own.configuration["authentication"]["jwt"].append(issuer)
+    own.configuration["log"] = {"access": str(log)}
+    own.configuration["routes"].append(route("raw", "/named", public=True, name='a "route"\\, {named} ü'))
+    own.write()
+    own.start()
+    now = int(time.time())
+
+    def bearer(**claims: str) -> bytes:
+        claims = {"iss": "https://other", "aud": "payroll", "iat": now, "exp": now + 600, "sub": "x", **claims}
+        return b"Authorization: Bearer " + jwt.encode(claims, LOG_SECRET, "HS256").encode() + b"\r\n"
+
+    each_byte = [bytes([byte]) for byte in range(256)]
+    texts = [text.encode() for text in BREAKERS]
+    escaped = ["".join(f"%{byte:02x}" for byte in value).encode() for value in each_byte + texts]
+    requests = [
+        *(b"GET /public/" + value + b" HTTP/1.1\r\n" + HEAD + CLOSE for value in each_byte + texts + escaped),
+        *(b"GET /public/x?" + value + b" HTTP/1.1\r\n" + HEAD + CLOSE for value in each_byte + texts),
+        *(b"G" + value + b"T /public/x HTTP/1.1\r\n" + HEAD + CLOSE for value in each_byte + texts),
+        *(b"GET /public/x HTTP/1.1\r\nHost: a" + value + b"b\r\n" + CLOSE for value in each_byte + texts),
+        *(b"GET /public/x HTTP/1.1\r\n" + HEAD + b"X-Request-Id: " + value + b"\r\n" + CLOSE for value in each_byte),
+        *(b"GET /public/x HTTP/1.1\r\n" + HEAD + b"traceparent: " + value + b"\r\n" + CLOSE for value in each_byte),
+        b"GET /named HTTP/1.1\r\n" + HEAD + CLOSE,
+    ]
+    by_token = [bearer(sub=f"a{text}b") for text in BREAKERS + [chr(code) for code in range(1, 256)]]
+    requests += [b"GET /private/x HTTP/1.1\r\n" + HEAD + fields + CLOSE for fields in by_token]
+    for request in requests:
+        own.raw(request, timeout=5)
+    own.raw(b"GET /public/last HTTP/1.1\r\n" + HEAD + CLOSE)
+    lines = log_lines(log, len(requests) + 1)
+    assert len(lines) == len(requests) + 1
+    assert [line["path"] for line in lines].count("/public/last") == 1
+    subjects = {line["subject"] for line in lines if "subject" in line}
+    assert {f"a{text}b" for text in BREAKERS} <= subjects, "they were not logged at all"
+    assert {line.get("route") for line in lines} >= {'a "route"\\, {named} ü'}
+    assert {line["method"] for line in lines} >= {"G'T", "G|T", "GaT"}
+    own.stop()
+    own_events = own.log().rpartition('"event":"gateway.started"')[2].splitlines()[1:]
+    assert {json.loads(line)["event"] for line in own_events} == {"gateway.draining", "gateway.stopped"}
 
 
 def test_sigusr1_reopens_the_log(start_gateway, upstream: FakeUpstream, tmp_path: Path):
@@ -175,19 +237,49 @@ def test_descriptors_used_up_do_not_end_it(start_gateway, upstream: FakeUpstream
     )
 
 
-def test_connections_over_the_cap_wait_or_are_closed_and_the_rest_is_served(start_gateway, upstream: FakeUpstream):
+def test_connections_over_the_cap_are_closed_and_the_rest_is_served(start_gateway, upstream: FakeUpstream):
     gateway = start_gateway({"raw": upstream.port})
     gateway.stop()
     gateway.configuration["listeners"][1]["connections_max"] = 10
     gateway.write()
     gateway.start()
-    peers = [gateway.connect() for _ in range(30)]
-    for peer in peers:
-        peer.close()
-    wait_until(
-        lambda: b" 200 OK" in gateway.raw(b"GET /public/x HTTP/1.1\r\n" + HEAD + CLOSE, timeout=3)[0],
-        "it serves again",
-    )
+    get = b"GET /public/x HTTP/1.1\r\n" + HEAD + b"\r\n"
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(gateway.connect()) for _ in range(30)]
+        wait_until(lambda: gateway.metrics()["connections_refused_total"] >= 20, "20 of them are refused")
+        metrics = gateway.metrics()
+        assert (metrics["connections_open"], metrics["connections_refused_total"]) == (10, 20)
+        served = 0
+        for peer in peers:
+            with contextlib.suppress(ConnectionError, Incomplete):
+                peer.sendall(get)
+                served += read_response(peer).status == 200
+        assert served == 10, "over both workers together"
+        with gateway.connect(plain=False) as other:
+            other.sendall(get)
+            assert read_response(other).status == 200, "another listener has its own count"
+        assert gateway.metrics()["connections_refused_total"] == 20
+    wait_until(lambda: gateway.metrics()["connections_open"] == 0, "the places are given back")
+    with gateway.connect() as peer:
+        peer.sendall(get)
+        assert read_response(peer).status == 200
+
+
+@pytest.mark.xfail(strict=True, reason="each worker has a share of its own, and the kernel deals unevenly")
+def test_nobody_is_refused_below_the_cap(start_gateway, upstream: FakeUpstream):
+    gateway = start_gateway({"raw": upstream.port})
+    gateway.stop()
+    gateway.configuration["listeners"][1]["connections_max"] = 10
+    gateway.write()
+    gateway.start()
+    for _ in range(10):
+        wait_until(lambda: gateway.metrics()["connections_open"] == 0, "the places are free")
+        with contextlib.ExitStack() as stack:
+            for peer in [stack.enter_context(gateway.connect()) for _ in range(10)]:
+                peer.sendall(b"GET /public/x HTTP/1.1\r\n" + HEAD + b"\r\n")
+                with contextlib.suppress(ConnectionError, Incomplete):
+                    read_response(peer)
+        assert gateway.metrics()["connections_refused_total"] == 0
 
 
 # The command line
@@ -216,9 +308,53 @@ def test_print_shows_where_values_come_from_and_no_secret(gateway: Gateway, tmp_
     assert secret not in printed
 
 
-@pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["check", "--help"], ["token", "mint", "--help"]])
-def test_each_command_explains_itself(gateway: Gateway, command: list[str]):
-    assert "--help" in gateway.command(*command).stdout or "USAGE" in gateway.command(*command).stdout
+def commands(*before: str) -> list[list[str]]:
+    """Every command of the program, as its own help lists them, those of groups too."""
+    said = subprocess.run([binary(), *before, "--help"], capture_output=True, text=True, check=True, timeout=20).stdout
+    names = re.findall(r"^  ([a-z-]+) ", said.partition("SUBCOMMANDS:")[2], re.MULTILINE)
+    found = [[*before, name] for name in names if name != "help"]
+    return found + [command for group in found for command in commands(*group)]
+
+
+def test_each_command_explains_itself(gateway: Gateway):
+    every = commands()
+    assert {tuple(command) for command in every} >= {
+        *(("run",), ("check",), ("print",), ("version",), ("hash-password",)),
+        *(("token", "mint"), ("users", "add")),
+    }
+    for command in [[], *every]:
+        for asked in ([*command, "--help"], ["help", *command]):
+            said = gateway.command(*asked).stdout
+            assert said.startswith("OVERVIEW: "), asked
+            assert f"USAGE: auth-gateway {' '.join(command)}".strip() in said
+        options = re.findall(
+            r"^  (--[a-z-]+|<[a-z-]+>)(.*(?:\n {10}.*)*)", gateway.command(*command, "--help").stdout, re.M
+        )
+        assert all(explanation.strip() for _, explanation in options), command
+    assert re.fullmatch(r"\S*\d+\.\d+\.\d+\S*\n", gateway.command("version").stdout.split(" ")[-1])
+    assert gateway.command("--version").stdout.strip() in gateway.command("version").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "said"),
+    [
+        (["user", "--role", "user"], "long enough it is\n", "user"),
+        (["new", "--role", "no-such-role"], "long enough it is\n", "no-such-role"),
+        (["new", "--role", "b ad"], "long enough it is\n", "b ad"),
+        (["new", "--role", "user"], "", "password"),
+        (["new", "--role", "user"], "x" * 257 + "\n", "password"),
+        (["", "--role", "user"], "long enough it is\n", ""),
+        (["new", "--role", "user", "--email", "user@example.com"], "long enough it is\n", "address"),
+    ],
+)
+def test_an_account_that_cannot_be_is_refused(gateway: Gateway, arguments: list[str], password: str, said: str):
+    command = [binary(), "users", "add", "--config", gateway.configuration_file, *arguments]
+    done = subprocess.run(
+        command, input=password, env=environment(), cwd=gateway.folder, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "added" not in done.stdout
 
 
 def test_hash_password_writes_argon2id(gateway: Gateway):

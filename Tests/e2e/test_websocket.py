@@ -2,11 +2,13 @@
 
 import base64
 import contextlib
+import socket
+import threading
 
 import pytest
 import websocket
 from support.gateway import COOKIE, Gateway
-from support.upstream import FakeUpstream, UpstreamConnection
+from support.upstream import OK, FakeUpstream, UpstreamConnection
 from support.wire import Message, read_response, responses
 
 UPGRADE = (
@@ -61,15 +63,61 @@ def switch(connection: UpstreamConnection) -> None:
         connection.send(b"<" + data + b">")
 
 
-def test_R42_bytes_sent_before_the_switch_wait_for_it(start_gateway, upstream: FakeUpstream):
-    """They must not be read as a request of somebody who has not been let in."""
+SMUGGLED = b"GET /private/smuggled HTTP/1.1\r\nHost: raw.demo.localhost\r\n\r\n"
+EARLY = [b"x", b"\r\n", SMUGGLED, b"\x81\x00", b"\x00" * 70_000]
+
+
+@pytest.mark.parametrize("early", EARLY, ids=range(len(EARLY)))
+def test_R42_bytes_behind_a_request_to_upgrade_are_refused_with_it(start_gateway, upstream: FakeUpstream, early: bytes):
+    """Nobody knows yet whose language they are: an upstream that does not switch would take them for a request."""
     upstream.script = switch
     own = start_gateway({"raw": upstream.port})
-    smuggled = b"GET /private/smuggled HTTP/1.1\r\nHost: raw.demo.localhost\r\n\r\n"
-    received, _ = own.raw(UPGRADE + b"\r\n" + smuggled, timeout=1)
-    assert {answer.status for answer in responses(received)} == {401}
-    assert not upstream.requests
-    assert b"smuggled" not in upstream.everything_received()
+    head = UPGRADE + bearer(own) + b"\r\n"
+    received, closed = own.raw(head + early, timeout=5)
+    assert closed
+    assert [answer.status for answer in responses(received)] == [400]
+    assert not upstream.connections
+    # The same without them is let through: they were the reason.
+    with own.connect() as peer:
+        peer.sendall(head)
+        assert read_response(peer).status == 101
+
+
+def test_R42_bytes_that_come_before_the_switch_wait_for_it(start_gateway, upstream: FakeUpstream):
+    switch_now = threading.Event()
+    before: list[bytes] = []
+
+    def switch_late(connection: UpstreamConnection) -> None:
+        request = connection.read_request()
+        if request.target == "/public/x":
+            connection.send(OK)
+            return
+        switch_now.wait(10)
+        with contextlib.suppress(BlockingIOError):
+            before.append(connection.peer.recv(65536, socket.MSG_DONTWAIT))
+        connection.send(SWITCHED)
+        while data := connection.read_some():
+            connection.send(b"<" + data + b">")
+
+    upstream.script = switch_late
+    own = start_gateway({"raw": upstream.port}, {"workers": 1})
+    with own.connect() as peer:
+        peer.sendall(UPGRADE + bearer(own) + b"\r\n")
+        upstream.wait_for_requests(1)
+        peer.sendall(SMUGGLED)
+        # The only worker has seen the bytes by the time that it has answered somebody else.
+        for _ in range(3):
+            own.raw(b"GET /public/x HTTP/1.1\r\nHost: raw.demo.localhost\r\nConnection: close\r\n\r\n")
+        switch_now.set()
+        received = b""
+        # The head and the tunnel's first bytes may come in one piece.
+        while not received.endswith(b">") and (block := peer.recv(4096)):
+            received += block
+    head, _, first = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert before == [], "they came to the upstream before it had switched"
+    assert first == b"<" + SMUGGLED + b">", "they are the tunnel's first bytes"
+    assert [request.target for request in upstream.requests if "smuggled" in request.target] == []
 
 
 def test_R42_a_refused_upgrade_goes_on_as_http(start_gateway, upstream: FakeUpstream):

@@ -13,7 +13,7 @@ SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or secrets.token_hex(32)
 DEBUG = False
 
 # The gateway passes the host on as the browser sent it, and says in X-Forwarded-Proto how it was reached.
-ALLOWED_HOSTS = ["django.demo.localhost", "127.0.0.1", "localhost"]
+ALLOWED_HOSTS = [".demo.localhost", "127.0.0.1", "localhost"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CSRF_TRUSTED_ORIGINS = [f"https://django.demo.localhost:{GATEWAY_PORT}"]
 CSRF_COOKIE_SECURE = True

@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 
+import jwt
 from flask import Flask, Response, jsonify, render_template, request, session
 from flask_sock import Sock
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -29,6 +30,10 @@ app.secret_key = os.environ.get("FLASK_SECRET_KEY") or secrets.token_hex(32)
 app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)
 sock = Sock(app)
 
+# Where the gateway publishes its keys; with it, whoami shows whom the gateway has signed for.
+KEYS = jwt.PyJWKClient(os.environ["GATEWAY_JWKS_URL"]) if "GATEWAY_JWKS_URL" in os.environ else None
+ASSERTION_AUDIENCE = os.environ.get("GATEWAY_ASSERTION_AUDIENCE", "flask")
+
 reports = [
     {"id": 1, "title": "Payroll, first quarter", "author": "finance"},
     {"id": 2, "title": "Travel costs", "author": "finance"},
@@ -38,6 +43,20 @@ reports = [
 def current_user():
     """The name that the gateway gave us, or None for a visitor who is not signed in."""
     return request.headers.get("X-Auth-User")
+
+
+def asserted_claims():
+    """What the gateway has signed about the user, or None: for applications that others can reach as well."""
+    if KEYS is None or "X-Auth-Assertion" not in request.headers:
+        return None
+    assertion = request.headers["X-Auth-Assertion"]
+    try:
+        key = KEYS.get_signing_key_from_jwt(assertion)
+        return jwt.decode(
+            assertion, key, ["ES256"], audience=ASSERTION_AUDIENCE, options={"require": ["exp", "iat", "aud", "sub"]}
+        )
+    except jwt.PyJWTError:
+        return None
 
 
 @app.get("/")
@@ -111,6 +130,7 @@ def whoami():
     return jsonify(
         application="flask",
         user=current_user(),
+        asserted_claims=asserted_claims(),
         identity_headers={name: value for name, value in fields if name.lower().startswith(IDENTITY_FIELDS)},
         header_names=sorted(name for name, _ in fields),
         cookie_names=sorted(request.cookies),

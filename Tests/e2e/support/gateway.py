@@ -64,9 +64,22 @@ class FromAddress(HTTPAdapter):
 class Gateway:
     """One running gateway, its ports, and ways to speak to it."""
 
-    def __init__(self, folder: Path, upstreams: dict[str, int], changes: dict | None = None, dev: bool = True):
-        """`upstreams` are loopback ports by name; `changes` replaces top-level keys of the configuration."""
+    def __init__(
+        self,
+        folder: Path,
+        upstreams: dict[str, int],
+        changes: dict | None = None,
+        dev: bool = True,
+        prefix: list[str] | None = None,
+        **options: object,
+    ):
+        """`upstreams` are loopback ports by name; `changes` replaces top-level keys of the configuration.
+
+        `prefix` is a command that becomes the gateway, such as `unshare`; `options` are those of `subprocess.Popen`.
+        """
         self.folder = folder
+        self.prefix = prefix or []
+        self.options = options
         self.certificates = certificates()
         self.https_port, self.plain_port, self.redirect_port, self.admin_port = (free_port() for _ in range(4))
         self.configuration_file = folder / "gateway.yaml"
@@ -84,8 +97,9 @@ class Gateway:
 
     def start(self) -> "Gateway":
         """Starts it and waits until it says that it can serve."""
-        arguments = [binary(), "run", "--config", self.configuration_file, *(["--dev"] if self.dev else [])]
-        self.program = Program(arguments, self.folder / "gateway.log", _environment(), cwd=self.folder)
+        arguments = [*self.prefix, binary(), "run", "--config", self.configuration_file]
+        arguments += ["--dev"] if self.dev else []
+        self.program = Program(arguments, self.folder / "gateway.log", environment(), cwd=self.folder, **self.options)
         try:
             wait_until(self.is_ready, "the gateway is ready")
         except BaseException:
@@ -187,7 +201,7 @@ class Gateway:
     def command(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         words = [str(argument) for argument in (binary(), *arguments)]
         done = subprocess.run(
-            words, cwd=self.folder, env=_environment(), capture_output=True, text=True, timeout=60, check=False
+            words, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=60, check=False
         )
         assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stderr}"
         return done
@@ -236,9 +250,10 @@ class Gateway:
         }
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment, without what would configure the gateway."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURING_VARIABLES)}
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, without what would configure the gateway, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURING_VARIABLES)}
+    return {**kept, **more}
 
 
 def route(host: str, path: str, upstream: str | None = None, **rule: object) -> dict:
@@ -285,6 +300,10 @@ ROUTES = {
                 {"methods": ["POST"], "require": {"scopes": ["invoices:write"]}},
             ],
         ),
+        # As `open` is for Flask.
+        route("opendjango", "/**", "django", public=True),
+        route("opendjango", "/invoices/**", "django", require={"scopes": ["invoices:read"]}),
+        route("opendjango", "/admin/**", "django", require={"roles": ["admin"]}),
     ],
     "raw": [
         route("raw", "/public/**", public=True),

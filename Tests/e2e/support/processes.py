@@ -94,11 +94,13 @@ class Program:
         self._output.close()
 
 
-def start_gunicorn(name: str, application: str, folder: Path) -> tuple[Program, int]:
+def start_gunicorn(
+    name: str, application: str, folder: Path, variables: dict[str, str] | None = None
+) -> tuple[Program, int]:
     """One of the sample applications, with its state in `folder`, and the port it listens on."""
     port = free_port()
     sample = ROOT / "examples" / name
-    environment = {**os.environ, "SAMPLE_STATE_DIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "SAMPLE_STATE_DIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **(variables or {})}
     if name == "django":
         Program(
             [sys.executable, sample / "manage.py", "migrate", "--verbosity", "0"], folder / "migrate.log", environment

@@ -80,14 +80,14 @@ def answer_always(response: bytes = OK) -> Script:
 class FakeUpstream:
     """Listens on a port of the kernel's choice; each connection runs `script` in a thread of its own."""
 
-    def __init__(self, script: Script | None = None):
+    def __init__(self, script: Script | None = None, address: str = "127.0.0.1", port: int = 0):
         self.script = script or answer_always()
         self.requests: list[Message] = []
         self.connections: list[UpstreamConnection] = []
         #: What went wrong in a script, other than the gateway's going away; a test's last look.
         self.errors: list[Exception] = []
         self._changed = threading.Condition()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener = socket.create_server((address, port), backlog=256)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
