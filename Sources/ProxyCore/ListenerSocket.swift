@@ -9,7 +9,6 @@ final class ListenerSocket: EventHandler {
     private let socket: CInt
     private let worker: Worker
     private var registration = Registration.none
-    private var openConnections = 0
     /// Connections wait in the kernel because of a cap or used-up descriptors.
     private var isBehind = false
     /// Let go when descriptors are used up, to accept and close one connection instead of leaving it hanging.
@@ -37,7 +36,7 @@ final class ListenerSocket: EventHandler {
     func deadlinePassed() { if isBehind { acceptAll() } }
 
     func connectionClosed() {
-        openConnections -= 1
+        settings.connections.give()
         worker.counters.connectionsOpen.add(-1)
         if isBehind { worker.loop.callAgain(registration) }
     }
@@ -46,7 +45,7 @@ final class ListenerSocket: EventHandler {
         isBehind = false
         openSpareDescriptor()
         for _ in 0..<1024 {
-            guard openConnections < settings.connectionsMax else {
+            guard settings.connections.value < settings.connectionsMax else {
                 refuseWaiting()
                 return
             }
@@ -82,13 +81,15 @@ final class ListenerSocket: EventHandler {
         _ = unsafe setsockopt(
             accepted.descriptor.number, CInt(IPPROTO_TCP), TCP_NODELAY, &noDelay,
             socklen_t(MemoryLayout<CInt>.size))
-        guard openConnections < settings.connectionsMax,
-            let connection = DownstreamConnection(accepted, listener: self, worker: worker)
-        else {
+        guard settings.connections.take(max: settings.connectionsMax) else {
             worker.counters.connectionsRefused.add()
             return nil
         }
-        openConnections += 1
+        guard let connection = DownstreamConnection(accepted, listener: self, worker: worker) else {
+            settings.connections.give()
+            worker.counters.connectionsRefused.add()
+            return nil
+        }
         worker.counters.connectionsOpen.add(1)
         connection.start()
         return connection

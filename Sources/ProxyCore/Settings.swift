@@ -1,4 +1,5 @@
 public import HTTPModel
+internal import Synchronization
 
 /// What holds for connections accepted on one address. Lengths of time are in nanoseconds.
 public struct ListenerSettings: Sendable {
@@ -8,8 +9,10 @@ public struct ListenerSettings: Sendable {
     public var tls: TLSContext?
     /// The port clients see, for `X-Forwarded-Port`.
     public var port: UInt16
-    /// Connections for each worker.
+    /// Connections over all workers.
     public var connectionsMax: Int
+    /// Those that are open, over all workers; the same object for as long as the address stays.
+    public var connections: ConnectionCount
     /// From accept to the end of the TLS handshake.
     public var handshakeTimeout: UInt64
     /// From the first byte of a head, or the handshake's end, to its last byte.
@@ -29,7 +32,8 @@ public struct ListenerSettings: Sendable {
 
     /// Memberwise.
     public init(
-        name: String, tls: TLSContext?, port: UInt16, connectionsMax: Int, handshakeTimeout: UInt64,
+        name: String, tls: TLSContext?, port: UInt16, connectionsMax: Int,
+        connections: ConnectionCount = ConnectionCount(), handshakeTimeout: UInt64,
         headTimeout: UInt64, bodyTimeout: UInt64, idleTimeout: UInt64, tunnelIdleTimeout: UInt64,
         headLimits: HeadLimits, chunkExtensionBytesMax: Int, filterIndex: Int
     ) {
@@ -37,6 +41,7 @@ public struct ListenerSettings: Sendable {
         self.tls = tls
         self.port = port
         self.connectionsMax = connectionsMax
+        self.connections = connections
         self.handshakeTimeout = handshakeTimeout
         self.headTimeout = headTimeout
         self.bodyTimeout = bodyTimeout
@@ -46,6 +51,25 @@ public struct ListenerSettings: Sendable {
         self.chunkExtensionBytesMax = chunkExtensionBytesMax
         self.filterIndex = filterIndex
     }
+}
+
+/// Counts the connections of one address over all workers.
+public final class ConnectionCount: Sendable {
+    private let open = Atomic<Int>(0)
+
+    /// None are open.
+    public init() {}
+
+    var value: Int { open.load(ordering: .relaxed) }
+
+    /// Counts one more, unless there are `max` already.
+    func take(max: Int) -> Bool {
+        if open.add(1, ordering: .relaxed).newValue <= max { return true }
+        give()
+        return false
+    }
+
+    func give() { open.subtract(1, ordering: .relaxed) }
 }
 
 /// One named pool of endpoints. Lengths of time are in nanoseconds.

@@ -265,7 +265,6 @@ def test_connections_over_the_cap_are_closed_and_the_rest_is_served(start_gatewa
         assert read_response(peer).status == 200
 
 
-@pytest.mark.xfail(strict=True, reason="each worker has a share of its own, and the kernel deals unevenly")
 def test_nobody_is_refused_below_the_cap(start_gateway, upstream: FakeUpstream):
     gateway = start_gateway({"raw": upstream.port})
     gateway.stop()

@@ -233,7 +233,7 @@ final class ControlThread: @unchecked Sendable {
         isReloading = true
         logger.notice("config.reloading", metadata: ["cause": "\(cause)"])
         runAside("reload") { [self] in
-            let outcome = Result { () throws(StartError) in try builder.read(options, workers: workers.count) }
+            let outcome = Result { () throws(StartError) in try builder.read(options) }
             mailbox.post { [unowned self] _ in reloadEnded(outcome) }
         }
     }
@@ -275,7 +275,7 @@ final class ControlThread: @unchecked Sendable {
         warnOfFixedSettings(loaded.configuration)
         let added = try sockets.open(loaded.configuration, workers: workers.count)
         let settings = builder.listenerSettings(
-            loaded.configuration, loaded.contexts, sockets, workers: workers.count)
+            loaded.configuration, loaded.contexts, sockets)
         let new: GatewaySnapshot
         do throws(SnapshotError) {
             new = try builder.snapshot(

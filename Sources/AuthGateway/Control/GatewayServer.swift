@@ -79,7 +79,7 @@ public enum GatewayServer {
         let resources = try openResources(configuration, options, tickets, metrics, logger)
         let builder = SnapshotBuilder(process: resources)
         let snapshot: GatewaySnapshot
-        let settings = builder.listenerSettings(configuration, contexts, sockets, workers: workerCount)
+        let settings = builder.listenerSettings(configuration, contexts, sockets)
         do throws(SnapshotError) {
             snapshot = try builder.snapshot(
                 configuration, compiled, listenerSettings: settings,

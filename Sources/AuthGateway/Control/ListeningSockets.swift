@@ -14,6 +14,7 @@ final class ListeningSockets {
         let name: String
         let port: UInt16
         let boxes: [Box]
+        let connections = ConnectionCount()
     }
 
     private var groups: [Group] = []
@@ -55,6 +56,9 @@ final class ListeningSockets {
 
     /// The port that an address really has, where the configuration asks for any.
     func port(of name: String) -> UInt16? { groups.first { $0.name == name }?.port }
+
+    /// Counts the connections of an address.
+    func connections(of name: String) -> ConnectionCount? { groups.first { $0.name == name }?.connections }
 
     private static func openGroup(
         _ name: String, _ address: GatewayConfiguration.SocketAddress, workers: Int, requiresFree: Bool

@@ -30,7 +30,7 @@ struct SnapshotBuilder {
     }
 
     /// Reads the file again. Nothing of the running gateway changes.
-    func read(_ options: RunOptions, workers: Int) throws(StartError) -> Loaded {
+    func read(_ options: RunOptions) throws(StartError) -> Loaded {
         let (_, (configuration, compiled), warnings) = try GatewayServer.load(options)
         let watcher = FileWatcher(configuration.watchedFiles)
         do throws(TLSError) {
@@ -65,7 +65,7 @@ struct SnapshotBuilder {
 
     /// What each listener holds for the workers.
     func listenerSettings(
-        _ configuration: GatewayConfiguration, _ contexts: [TLSContext?], _ sockets: ListeningSockets, workers: Int
+        _ configuration: GatewayConfiguration, _ contexts: [TLSContext?], _ sockets: ListeningSockets
     ) -> [ListenerSettings] {
         var settings: [ListenerSettings] = []
         for (index, listener) in configuration.listeners.enumerated() {
@@ -73,7 +73,8 @@ struct SnapshotBuilder {
             settings.append(
                 ListenerSettings(
                     name: name, tls: contexts[index], port: listener.publicPort ?? sockets.port(of: name) ?? 0,
-                    connectionsMax: max(1, listener.connectionsMax / workers),
+                    connectionsMax: listener.connectionsMax,
+                    connections: sockets.connections(of: name) ?? ConnectionCount(),
                     handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
                     headTimeout: listener.headTimeout.nanosecondsForTimers,
                     bodyTimeout: listener.bodyTimeout.nanosecondsForTimers,

@@ -48,9 +48,9 @@ struct ReloadReadTests {
             configurationPath: folder["gateway.yaml"], isDevelopment: false, environment: [:], version: "test")
         let builder = try builder(options)
         defer { builder.process.database.close() }
-        let quiet = Watch(try builder.read(options, workers: 1).watcher)
+        let quiet = Watch(try builder.read(options).watcher)
         #expect(!quiet.tells())
-        let loaded = Watch(try builder.read(options, workers: 1).watcher)
+        let loaded = Watch(try builder.read(options).watcher)
         try folder.write(set + "\n", to: "keys.json")
         #expect(loaded.tells())
     }
