@@ -22,7 +22,7 @@ format: ## Rewrite Swift and Python in this style
 
 bench: ## Measure against haproxy and nginx
 	@scripts/install run bench
-	@bench/run
+	@bench/run --check
 
 FUZZ_SECONDS ?= 60
 fuzz: ## Fuzz every parser, each for a minute or FUZZ_SECONDS
