@@ -156,8 +156,16 @@ internal import Glibc
 
     /// Appends a number in decimal.
     public mutating func append(decimal number: UInt64) {
-        if number < 10 {
-            append(UInt8(ascii: "0") + UInt8(number))
+        if number < 100_000_000 {
+            let digits = ByteBuffer.eightDigits(of: number)
+            // All but the last, which stands for a zero alone too.
+            let zeros = min(digits.trailingZeroBitCount / 8, 7)
+            reserve(8)
+            // Within the eight reserved bytes; what is behind the digits counts for nothing.
+            unsafe base?.storeBytes(
+                of: ((digits | 0x3030_3030_3030_3030) >> UInt64(zeros * 8)).littleEndian, toByteOffset: end,
+                as: UInt64.self)
+            end += 8 - zeros
             return
         }
         var digits = 1
@@ -175,6 +183,16 @@ internal import Glibc
             rest /= 10
         }
         end += digits
+    }
+
+    /// The eight decimal digits of a number below 100,000,000 as values 0 to 9, the first in the lowest byte: halves, then
+    /// pairs, then digits are parted at once, by multiplications that stand for divisions in their range.
+    private static func eightDigits(of number: UInt64) -> UInt64 {
+        let halves = number / 10_000 | (number % 10_000) << 32
+        let hundreds = (halves &* 10_486) >> 20 & 0x0000_007F_0000_007F
+        let pairs = hundreds | (halves &- hundreds &* 100) << 16
+        let tens = (pairs &* 103) >> 10 & 0x000F_000F_000F_000F
+        return tens | (pairs &- tens &* 10) << 8
     }
 
     /// Appends a number as 16 lower-case hexadecimal digits.

@@ -37,6 +37,22 @@ import Testing
         #expect(text(buffer) == "\(number) \(String(number, radix: 16))")
     }
 
+    @Test func `decimal numbers are those of Swift at each power of ten and between`() {
+        var chance = SystemRandomNumberGenerator()
+        var numbers: [UInt64] = []
+        var power: UInt64 = 1
+        for _ in 0..<19 {
+            numbers += [power - 1, power, power + 1, power * 9, power + power / 2]
+            numbers += (0..<200).map { _ in UInt64.random(in: power..<power * 10, using: &chance) }
+            power *= power < 1_000_000_000_000_000_000 ? 10 : 1
+        }
+        for number in numbers {
+            var buffer = ByteBuffer()
+            buffer.append(decimal: number)
+            #expect(text(buffer) == String(number))
+        }
+    }
+
     @Test(arguments: [0, 1, 9, 10, 15, 16, 0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210, .max])
     func `sixteen digits are what Swift prints, with zeros before`(number: UInt64) {
         var buffer = ByteBuffer()
