@@ -6,38 +6,19 @@ internal import Telemetry
 /// A connection that a client opened: handshake, then one exchange after the other.
 ///
 /// Reading and sending are in `DownstreamConnection+Request` and `+Response`, upgraded connections in `+Tunnel`.
-final class DownstreamConnection: EventHandler {
-    enum State {
-        /// TLS is being set up.
-        case handshaking
-        /// Between exchanges, or within a head.
-        case readingHead
-        /// The filter waits for something.
-        case deciding
-        /// The request is on its way, or its answer.
-        case exchanging
-        /// Upgraded: bytes pass unread both ways.
-        case tunnel
-        /// Our last byte is (being) sent; what still comes is thrown away, so that the client can read the answer.
-        case lingering
-        case closed
-    }
-
+final class DownstreamConnection: DownstreamSide, EventHandler {
     let peer: IPAddress
     let peerPort: UInt16
     let isSecure: Bool
     let listener: ListenerSocket
     let worker: Worker
-    var state = State.handshaking
-    var transport: Transport
-    /// Bytes read and not yet consumed; owns memory only while there are some.
+    var state = DownstreamState.handshaking
     var input = ByteBuffer()
     var exchange: Exchange?
-    /// The head's bytes are still at the front of `input`.
     var headByteCount = 0
     var requestBody = BodyReader()
-    /// How the answer's body is framed; `nil` before its head was written.
     var responseFraming: ResponseFraming?
+    var transport: Transport
     var keepsAlive = true
     /// The socket may hold bytes that no event will announce again.
     var canRead = false
@@ -145,7 +126,6 @@ final class DownstreamConnection: EventHandler {
         }
     }
 
-    /// Goes as far as the bytes at hand allow; never nested.
     func advance() {
         guard !isAdvancing else { return }
         isAdvancing = true
@@ -222,22 +202,6 @@ final class DownstreamConnection: EventHandler {
         if state == .readingHead, exchange == nil, !transport.hasOutput { close() }
     }
 
-    /// Ends the exchange with an answer of ours if none has begun, else by cutting the connection.
-    func fail(_ error: ExchangeError) {
-        guard let exchange else {
-            close()
-            return
-        }
-        exchange.error = error
-        exchange.upstream?.abandon()
-        exchange.handlerTask?.cancel()
-        guard responseFraming == nil, error.status != 0, state != .tunnel else {
-            abort(error)
-            return
-        }
-        respond(worker.filter.response(to: error, exchange))
-    }
-
     /// Cuts the connection: what was sent must not look complete.
     func abort(_ error: ExchangeError) {
         if let exchange {
@@ -248,23 +212,6 @@ final class DownstreamConnection: EventHandler {
             transport.resetOnClose()
         }
         close()
-    }
-
-    /// Reports the exchange and gives it back.
-    func endExchange(_ exchange: Exchange) {
-        let now = MonotonicInstant.current()
-        let hadUpstream = exchange.firstByteAt.nanoseconds > 0
-        let report = ExchangeReport(
-            status: exchange.status, requestBodyBytes: exchange.requestBodyBytes,
-            responseBodyBytes: exchange.responseBodyBytes,
-            duration: exchange.startedAt.nanoseconds > 0 ? now.nanoseconds(since: exchange.startedAt) : 0,
-            upstreamDuration: hadUpstream ? exchange.firstByteAt.nanoseconds(since: exchange.sentAt) : 0,
-            upstream: exchange.pool, endpoint: exchange.endpointName, error: exchange.error,
-            retries: exchange.retries, wasUpgraded: exchange.wasUpgraded)
-        worker.filter.ended(exchange, report)
-        self.exchange = nil
-        headByteCount = 0
-        worker.give(exchange)
     }
 
     func close() {

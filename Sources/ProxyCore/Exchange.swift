@@ -27,7 +27,7 @@ public import HTTPModel
     /// When the head was complete.
     public internal(set) var startedAt = MonotonicInstant(nanoseconds: 0)
 
-    var downstream: DownstreamConnection?
+    var downstream: (any DownstreamSide)?
     var upstream: UpstreamConnection?
     var pool: UpstreamPool?
     var handler: HandlerUpstream?

@@ -16,7 +16,7 @@ public final class HandlerUpstream: Sendable {
         self.bodyBytesMax = bodyBytesMax
     }
 
-    func start(_ exchange: Exchange, _ downstream: DownstreamConnection) {
+    func start(_ exchange: Exchange, _ downstream: any DownstreamSide) {
         exchange.bodyBytesMax = min(exchange.bodyBytesMax, bodyBytesMax)
         guard downstream.bodyMayCome(exchange) else { return }
         guard exchange.worker.handledExchanges < Worker.handledExchangesMax else {
@@ -29,15 +29,7 @@ public final class HandlerUpstream: Sendable {
         }
         exchange.handler = self
         exchange.handlerRequest = request
-        if exchange.head.expectsContinue, !downstream.requestIsComplete { downstream.sendContinue() }
-        downstream.consumeHead()
-        downstream.state = .exchanging
-        downstream.setDeadline(downstream.listener.settings.bodyTimeout)
-        var body = exchange.outgoing.take()
-        body.removeAll()
-        guard downstream.takeBody(exchange, asChunks: false, into: &body) else { return }
-        exchange.outgoing = body
-        if downstream.requestIsComplete { bodyIsComplete(exchange) }
+        downstream.gatherBody(exchange, for: self)
     }
 
     func bodyIsComplete(_ exchange: Exchange) {
@@ -49,7 +41,7 @@ public final class HandlerUpstream: Sendable {
             exchange.downstream?.fail(ExchangeError(side: .gateway, step: "handler.queue", status: 503))
             return
         }
-        exchange.downstream?.setDeadline(DownstreamConnection.decisionTimeout)
+        exchange.downstream?.setDeadline(DownstreamTimes.decision)
         exchange.worker.handledExchanges += 1
         let ticket = Ticket(exchange: exchange, generation: exchange.generation)
         let mailbox = exchange.worker.loop.mailbox
