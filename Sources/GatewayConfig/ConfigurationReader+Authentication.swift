@@ -6,7 +6,8 @@ extension ConfigurationReader {
         let section = self.section("session", in: authentication)
         let cookie = GatewayConfiguration.SessionCookie(
             location: section.location, cookieName: optional(Keys.cookieName, in: section),
-            domain: optional(Keys.domain, in: section), loginURL: optional(Keys.loginURL, in: section),
+            domain: optional(Keys.domain, in: section), isSecure: optional(Keys.isSecure, in: section),
+            loginURL: optional(Keys.loginURL, in: section),
             idleTimeout: value(Keys.idleTimeout, in: section), lifetime: value(Keys.lifetime, in: section),
             cacheEntriesMax: value(Keys.cacheEntriesMax, in: section), cacheTTL: value(Keys.cacheTTL, in: section))
         if cookie.cookieName?.lowercased().hasPrefix("__host-") == true, cookie.domain != nil {

@@ -106,7 +106,14 @@ extension ConfigurationReader {
     private func checkCookie(_ configuration: GatewayConfiguration) {
         let session = configuration.authentication.session
         let serving = configuration.listeners.filter { $0.redirectToHTTPSPort == nil }
-        let isPlain = serving.contains { $0.tls == nil }
+        let isPlain = session.isSecure.map { !$0 } ?? serving.contains { $0.tls == nil }
+        if session.isSecure == nil, !configuration.trustedProxies.isEmpty, serving.allSatisfy({ $0.tls == nil }),
+            configuration.routes.contains(where: { $0.credentials.contains(.session) })
+        {
+            warning(
+                session.location, "no listener has TLS, so the session cookie goes over plain connections too",
+                cure: "write secure: true where the trusted proxies end TLS, or secure: false where nobody does")
+        }
         let name = session.cookieName?.lowercased() ?? ""
         if isPlain, name.hasPrefix("__host-") || name.hasPrefix("__secure-") {
             error(

@@ -199,6 +199,8 @@ public struct GatewayConfiguration: Sendable {
         public var cookieName: String?
         /// The domain that shares the cookie, without a leading dot; `nil` is the host alone.
         public var domain: String?
+        /// Whether the cookie is for TLS alone; `nil`: whether a listener has TLS.
+        public var isSecure: Bool?
         /// An absolute URL of the sign-in page, where it is on another host; else `/auth/login` on this one.
         public var loginURL: String?
         /// A session that is not used for this long ends.

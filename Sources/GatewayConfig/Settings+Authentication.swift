@@ -9,6 +9,9 @@ extension Settings {
         static let domain = Setting.optional(
             "authentication.session.domain", .cookieDomain, absent: "the host alone",
             help: "Shares the session among the hosts below this domain.")
+        static let isSecure = Setting.optional(
+            "authentication.session.secure", .boolean, absent: "whether a listener has TLS",
+            help: "Browsers send the cookie over TLS alone. To be set where a proxy in front ends TLS.")
         static let loginURL = Setting.optional(
             "authentication.session.login_url", .url, absent: "`/auth/login` on the same host",
             help: "The sign-in page, where it is on another host.")
@@ -29,7 +32,7 @@ extension Settings {
         static let all: [any SettingDeclaration] = [
             SettingGroup("authentication", .mapping(word: nil), help: "How subjects prove who they are."),
             SettingGroup("authentication.session", .mapping(word: nil), help: "The session cookie."),
-            cookieName, domain, loginURL, idleTimeout, lifetime, cacheEntriesMax, cacheTTL,
+            cookieName, domain, isSecure, loginURL, idleTimeout, lifetime, cacheEntriesMax, cacheTTL,
         ]
     }
 

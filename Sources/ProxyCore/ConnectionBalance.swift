@@ -95,4 +95,8 @@ struct AcceptedConnection: ~Copyable, Sendable {
     let peer: sockaddr_storage
     /// Of the listener that accepted it.
     let settings: ListenerSettings
+    /// The worker that accepted it, once another one was to serve it.
+    var sender: ConnectionBalance.Member?
+    /// The other one had no such listener: it came back, and is not handed over again.
+    var isReturned = false
 }

@@ -53,7 +53,7 @@ extension DownstreamConnection {
             return state != .closed
         case .complete(let count): headByteCount = count
         }
-        keepsAlive = exchange.head.keepsAlive && !worker.isDraining
+        keepsAlive = exchange.head.keepsAlive && !mustEnd
         begin(exchange)
         return true
     }

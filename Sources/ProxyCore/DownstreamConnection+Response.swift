@@ -185,7 +185,7 @@ extension DownstreamConnection {
     private func nextOrClose(mustLinger: Bool) {
         responseFraming = nil
         requestBody = BodyReader()
-        if keepsAlive, !worker.isDraining {
+        if keepsAlive, !mustEnd {
             state = .readingHead
             if input.isEmpty { worker.recycle(input.take()) }
             setDeadline(transport.hasOutput ? listener.settings.bodyTimeout : listener.settings.idleTimeout)

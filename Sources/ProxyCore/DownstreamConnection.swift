@@ -20,6 +20,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
     var responseFraming: ResponseFraming?
     var transport: Transport
     var keepsAlive = true
+    /// The connection ends with the exchange under way, or with its next one.
+    private(set) var mustEnd = false
     /// The socket may hold bytes that no event will announce again.
     var canRead = false
     /// The end of input is behind the bytes that wait: no event will announce it again.
@@ -192,8 +194,9 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
 
     // MARK: Ends
 
-    /// The gateway stops: an idle connection ends now, a busy one after its exchange.
+    /// An idle connection ends now, a busy one after its exchange: the gateway stops, or what it came under is over.
     func drain() {
+        mustEnd = true
         keepsAlive = false
         guard state == .readingHead, exchange == nil, !transport.hasOutput else { return }
         // A request may wait in the socket, above all of a connection that was accepted just now.

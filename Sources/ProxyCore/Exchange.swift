@@ -83,6 +83,9 @@ public import HTTPModel
     /// Settings of the listener that accepted the connection.
     public var listener: ListenerSettings? { downstream?.listener.settings }
 
+    /// When the first byte of the upstream's answer came; `nil` before.
+    public var answerBeganAt: MonotonicInstant? { firstByteAt.nanoseconds > 0 ? firstByteAt : nil }
+
     /// Whether the connection was upgraded for this exchange.
     public var isUpgraded: Bool { wasUpgraded }
 

@@ -27,13 +27,14 @@ final class ListenerSocket: EventHandler {
 
     /// Accepts what already waits, then no more.
     func stop() {
-        acceptAll()
+        // A queue holds 4,096; whoever comes meanwhile may wait in vain, as if they had come later.
+        for _ in 0..<8 where !acceptAll() {}
         worker.loop.end(registration)
     }
 
-    func ready(_ readiness: Readiness) { acceptAll() }
+    func ready(_ readiness: Readiness) { acceptInTurn() }
 
-    func deadlinePassed() { if isBehind { acceptAll() } }
+    func deadlinePassed() { if isBehind { acceptInTurn() } }
 
     func connectionClosed() {
         settings.connections.give()
@@ -41,22 +42,22 @@ final class ListenerSocket: EventHandler {
         if isBehind { worker.loop.callAgain(registration) }
     }
 
-    private func acceptAll() {
+    private func acceptInTurn() { if !acceptAll() { worker.loop.callAgain(registration) } }
+
+    /// `false`: others should have their turn, and more may wait.
+    private func acceptAll() -> Bool {
         isBehind = false
         openSpareDescriptor()
         for _ in 0..<1024 {
-            guard settings.connections.value < settings.connectionsMax else {
-                refuseWaiting()
-                return
-            }
+            let isFull = settings.connections.value >= settings.connectionsMax
             var storage = sockaddr_storage()
             var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
             let number = unsafe accept(&storage, &length)
             if number < 0 {
                 switch errno {
-                case EAGAIN: return
+                case EAGAIN: return true
                 case EMFILE, ENFILE, ENOBUFS, ENOMEM:
-                    if !refuseOne() { return }
+                    if !refuseOne() { return true }
                     continue
                 // Errors of one connection, which Linux hands to accept: the next one may be sound.
                 case ECONNABORTED, EINTR, EPROTO, EPERM, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET,
@@ -64,15 +65,20 @@ final class ListenerSocket: EventHandler {
                     continue
                 default:
                     tryAgainLater()
-                    return
+                    return true
                 }
             }
+            let descriptor = Descriptor(adopting: number)
+            // At the cap: accepted and closed at once, so that a client learns it now and not at a timeout.
+            guard !isFull else {
+                worker.counters.connectionsRefused.add()
+                continue
+            }
             worker.counters.connectionsAccepted.add()
-            let accepted = AcceptedConnection(
-                descriptor: Descriptor(adopting: number), peer: storage, settings: settings)
-            worker.place(accepted, listener: self)
+            worker.place(
+                AcceptedConnection(descriptor: descriptor, peer: storage, settings: settings), listener: self)
         }
-        worker.loop.callAgain(registration)
+        return false
     }
 
     /// Begins to serve a connection; `nil` when it had to be refused.
@@ -93,20 +99,6 @@ final class ListenerSocket: EventHandler {
         worker.counters.connectionsOpen.add(1)
         connection.start()
         return connection
-    }
-
-    /// At the cap: what waits is accepted and closed at once, so that a client learns it now and not at a timeout.
-    private func refuseWaiting() {
-        for _ in 0..<64 {
-            let number = unsafe accept(nil, nil)
-            guard number >= 0 else {
-                if errno != EAGAIN { _ = refuseOne() }
-                return
-            }
-            close(number)
-            worker.counters.connectionsRefused.add()
-        }
-        tryAgainLater()
     }
 
     private func tryAgainLater() {

@@ -63,10 +63,16 @@ public final class Worker {
         }
     }
 
-    /// Lets go of listening sockets that the configuration does not name any more; what waits is accepted first.
+    /// Lets go of listening sockets that the configuration does not name any more; what waits is accepted first. Their
+    /// connections end with the exchange under way: there are no rules for more.
     public func stopListening(besides names: Set<String>) {
-        for listener in listeners where !names.contains(listener.settings.name) { listener.stop() }
+        let gone = listeners.filter { !names.contains($0.settings.name) }
+        guard !gone.isEmpty else { return }
+        for listener in gone { listener.stop() }
         listeners.removeAll { !names.contains($0.settings.name) }
+        for connection in connections.values where gone.contains(where: { $0 === connection.listener }) {
+            connection.drain()
+        }
     }
 
     /// Accepts what waits, then stops, so that the sockets may be closed when this returns; lets exchanges finish; calls
@@ -114,6 +120,7 @@ public final class Worker {
             return
         }
         if !isDraining, let member = balance.group.betterPlace(than: balance.own) {
+            accepted.sender = balance.own
             guard let returned = balance.group.hand(accepted, to: member) else {
                 counters.connectionsHandedOver.add()
                 return
@@ -124,14 +131,21 @@ public final class Worker {
         serve(accepted, listener)
     }
 
-    /// Serves a connection that another worker accepted, and that is counted as this one's already.
+    /// Serves a connection that another worker accepted, and that is counted as this one's already. During a reload one of
+    /// the two may have the address and the other not: then it goes back, once.
     func adopt(_ accepted: consuming AcceptedConnection) {
         let name = accepted.settings.name
-        // A reload may have taken the address away meanwhile; the connection is served by the rules it came under.
-        let listener =
-            listeners.first { $0.settings.name == name }
-            ?? ListenerSocket(socket: -1, settings: accepted.settings, worker: self)
-        serve(accepted, listener)
+        if let listener = listeners.first(where: { $0.settings.name == name }) {
+            serve(accepted, listener)
+            return
+        }
+        if let balance, let sender = accepted.sender, !accepted.isReturned {
+            accepted.isReturned = true
+            _ = balance.group.hand(accepted, to: sender)
+        } else {
+            counters.connectionsRefused.add()
+        }
+        countDown()
     }
 
     private func serve(_ accepted: consuming AcceptedConnection, _ listener: ListenerSocket) {

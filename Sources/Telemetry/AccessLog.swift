@@ -66,10 +66,11 @@ public final class AccessLog: Sendable {
     /// Opens the file again by its name, after it was moved away.
     public func reopen() { wake { $0.mustReopen = true } }
 
-    /// Writes what waits, then ends; lines that come later are dropped.
+    /// Writes what waits, then ends; lines that come later are dropped. A destination that takes nothing holds the end
+    /// up for a second, no longer.
     public func close() {
         wake { $0.isClosing = true }
-        isDone.wait()
+        _ = isDone.wait(timeout: .now() + AccessLog.farewellTime)
     }
 
     private func wake(_ change: (inout sending State) -> Void) {
@@ -97,7 +98,7 @@ public final class AccessLog: Sendable {
                 wakeUp.wait()
                 continue
             }
-            if !AccessLog.writeAll(lines, to: descriptor) { countDropped(lines.span) }
+            writeWhole(lines, to: descriptor)
             if mustReopen, path != nil, let new = try? AccessLog.open(path) {
                 if descriptor != STDOUT_FILENO { Glibc.close(descriptor) }
                 descriptor = new
@@ -111,12 +112,26 @@ public final class AccessLog: Sendable {
         }
     }
 
+    /// Writes the lines. What a full disk cut in two is taken back, so that each line of the file is one event.
+    private func writeWhole(_ lines: [UInt8], to descriptor: CInt) {
+        let written = AccessLog.write(lines, to: descriptor)
+        guard written < lines.count else { return }
+        let whole = lines[..<written].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+        if written > whole {
+            var info = stat()
+            // The only writer: what was appended last is at the end.
+            if unsafe fstat(descriptor, &info) == 0 { _ = ftruncate(descriptor, info.st_size - (written - whole)) }
+        }
+        countDropped(lines.span.extracting(whole..<lines.count))
+    }
+
     private func countDropped(_ lines: Span<UInt8>) {
         var count: UInt64 = 0
         for index in lines.indices where lines[index] == UInt8(ascii: "\n") { count += 1 }
         linesDropped.addShared(count)
     }
 
+    private static let farewellTime = DispatchTimeInterval.seconds(1)
     /// The longest that a line waits for others.
     private static let gatheringTime = DispatchTimeInterval.milliseconds(5)
     /// A larger array, which a slow destination left behind, is given back.
@@ -132,7 +147,8 @@ public final class AccessLog: Sendable {
         return descriptor
     }
 
-    private static func writeAll(_ bytes: [UInt8], to descriptor: CInt) -> Bool {
+    /// How many bytes the destination took; fewer than there are when it failed.
+    private static func write(_ bytes: [UInt8], to descriptor: CInt) -> Int {
         var written = 0
         while written < bytes.count {
             let count = unsafe bytes.withUnsafeBytes { region in
@@ -141,15 +157,13 @@ public final class AccessLog: Sendable {
             }
             if count < 0 {
                 if errno == EINTR { continue }
-                if errno == EAGAIN {
-                    var request = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-                    _ = unsafe poll(&request, 1, 1000)
-                    continue
-                }
-                return false
+                guard errno == EAGAIN else { break }
+                var request = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                _ = unsafe poll(&request, 1, 1000)
+                continue
             }
             written += count
         }
-        return true
+        return written
     }
 }

@@ -29,11 +29,30 @@ struct JSONLogHandler: LogHandler {
             line += ",\(JSONLogHandler.quoted(name)):\(JSONLogHandler.quoted("\(value)"))"
         }
         line += "}\n"
+        JSONLogHandler.write(&line)
+    }
+
+    /// What standard error does not take soon is lost: nobody reads it, and the program has better to do than to wait.
+    private static func write(_ line: inout String) {
         line.withUTF8 { utf8 in
-            // Within the string's bytes, which live for the call. What standard error does not take is lost.
-            _ = unsafe write(STDERR_FILENO, utf8.baseAddress, utf8.count)
+            var written = 0
+            while written < utf8.count {
+                var request = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
+                guard unsafe poll(&request, 1, JSONLogHandler.patience) == 1 else { return }
+                // Within the string's bytes, which live for the call. A pipe that polls as writable takes this many.
+                let count = unsafe Glibc.write(
+                    STDERR_FILENO, utf8.baseAddress.map { unsafe $0 + written },
+                    min(utf8.count - written, JSONLogHandler.pieceBytes))
+                guard count > 0 else { return }
+                written += count
+            }
         }
     }
+
+    /// Milliseconds.
+    private static let patience: CInt = 100
+    /// PIPE_BUF on Linux.
+    private static let pieceBytes = 4096
 
     /// RFC 3339, UTC, whole seconds.
     private static func timestamp() -> String {

@@ -41,6 +41,7 @@ import Testing
             cookie_name: own
             domain: example.com
             login_url: https://iam.example.com/auth/login
+            secure: true
             idle_timeout: 1h
             lifetime: 2h
             cache_entries_max: 3

@@ -23,7 +23,7 @@ struct ConnectionBalanceTests {
     @Test func `what one worker accepts is spread over all, and every connection is served`() throws {
         let workers = try Workers(count: 3)
         defer { workers.stop() }
-        // Only the first worker listens: without handing over it would hold them all.
+        // Only the first worker's socket is connected to: without handing over it would hold them all.
         let clients = try (0..<60).map { _ in try Peer(port: workers.port) }
         for client in clients {
             client.send(get("/own"))
@@ -41,6 +41,20 @@ struct ConnectionBalanceTests {
             #expect(client.readMessage().status == 200)
         }
         #expect(workers.connectionCounts == [1, 1, 1])
+    }
+
+    @Test func `a worker that does not have the address yet, or any more, gives the connection back`() throws {
+        let workers = try Workers(count: 2, listening: 1)
+        defer { workers.stop() }
+        let clients = try (0..<20).map { _ in try Peer(port: workers.port) }
+        for client in clients {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+        }
+        #expect(workers.connectionCounts == [20, 0])
+        for client in clients { client.close() }
+        #expect(eventually { workers.connectionCounts == [0, 0] })
+        #expect(eventually { workers.drainLater(1).isSet })
     }
 
     @Test func `a worker that drains gets nothing more, and what was on its way to it is answered`() throws {
@@ -76,18 +90,23 @@ extension Peer {
     }
 }
 
-/// Workers that know each other; the first one listens.
+/// Workers that know each other and have one listener, each with a socket of its own; clients know the first one's.
 private final class Workers: @unchecked Sendable {
     // Everything but the mailboxes belongs to the workers' threads once they run.
     private let workers: [Worker]
-    private let socket: ListeningSocket
+    private let sockets: [Socket]
     private var threads: [LoopThread] = []
     let port: UInt16
 
-    init(count: Int) throws {
+    private final class Socket {
+        let socket: ListeningSocket
+        init(_ address: NetworkAddress) throws { socket = try ListeningSocket(address) }
+    }
+
+    init(count: Int, listening: Int? = nil) throws {
         guard let any = NetworkAddress(numericHost: "127.0.0.1", port: 0) else { throw Peer.Problem("address") }
-        socket = try ListeningSocket(any)
-        port = socket.address.port
+        sockets = try (0..<(listening ?? count)).map { _ in try Socket(any) }
+        port = sockets[0].socket.address.port
         workers = try (0..<count).map { index in
             try Worker(index: index, counters: WorkerCounters(MetricRegistry())) { _ in TestFilter(record: Record()) }
         }
@@ -96,7 +115,9 @@ private final class Workers: @unchecked Sendable {
             name: "test", tls: nil, port: port, connectionsMax: 1000, handshakeTimeout: 5 * second,
             headTimeout: 5 * second, bodyTimeout: 5 * second, idleTimeout: 5 * second, tunnelIdleTimeout: 5 * second,
             headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50), chunkExtensionBytesMax: 64, filterIndex: 0)
-        try workers[0].listen(on: socket.number, settings: settings)
+        for (worker, socket) in zip(workers, sockets) {
+            try worker.listen(on: socket.socket.number, settings: settings)
+        }
         _ = ConnectionBalance(workers)
         for index in workers.indices {
             threads.append(try LoopThread(name: "test-\(index)") { [self] in workers[index].loop.run() })

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from support.gateway import Gateway
+from support.gateway import ACCOUNTS, Gateway
 from support.processes import wait_until
 from support.spellings import MANAGED, folded, of_name
 from support.upstream import FakeUpstream
@@ -350,6 +350,7 @@ FORWARDED_ORIGINS = [
     ({"Proto": ["http"]}, ("http", "raw.demo.localhost", "80")),
     ({"Host": ["shop.example"]}, ("http", "shop.example", None)),
     ({"Port": ["65535"]}, ("http", "raw.demo.localhost", "65535")),
+    ({"Proto": ["nonsense"], "Port": ["81"], "Host": ["shop.example"]}, ("http", "shop.example", "81")),
     # Not one sound value in one line: as if it had not come.
     *(
         ({"Proto": values}, ("http", "raw.demo.localhost", None))
@@ -417,6 +418,28 @@ def test_the_port_that_clients_see_may_be_another(start_gateway, upstream: FakeU
     received, _ = own.raw(head % b"/private/x")
     location = responses(received)[0].get("Location")
     assert location.endswith("http%3A//raw.demo.localhost/private/x"), location
+
+
+@pytest.mark.parametrize("secure", [True, False, None])
+def test_the_cookie_behind_a_peer_that_ends_tls_is_for_tls_as_the_file_says(
+    start_gateway, upstream: FakeUpstream, secure: bool | None
+):
+    session = {"domain": "demo.localhost", **({} if secure is None else {"secure": secure})}
+    own = start_gateway({"raw": upstream.port}, {"trusted_proxies": ["127.0.0.1"]})
+    own.configuration["listeners"] = [{"address": f"127.0.0.1:{own.plain_port}"}]
+    own.configuration["authentication"]["session"] = session
+    own.reload()
+    wait_until(lambda: own.metrics()["config_reloads_total"] == 1, "the reload is taken")
+    warned = [event["problem"] for event in own.events() if event.get("event") == "config.warning"]
+    assert any("authentication.session" in problem for problem in warned) == (secure is None)
+
+    def cookie() -> str:
+        body = b'{"username": "user@example.com", "password": "%s"}' % ACCOUNTS["user@example.com"].encode()
+        head = b"POST /api/auth/login HTTP/1.1\r\nHost: iam.demo.localhost\r\nContent-Type: application/json\r\n"
+        head += b"X-Forwarded-Proto: https\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        return responses(own.raw(head + body)[0])[0].get("Set-Cookie")
+
+    wait_until(lambda: ("; Secure" in cookie()) == bool(secure), "the cookie is as the file says")
 
 
 def test_the_request_id_is_new_and_reaches_both_sides(gateway: Gateway, raw_upstream: FakeUpstream):

@@ -43,3 +43,16 @@ def test_a_reload_may_move_a_port_to_another_address(start_gateway, upstream: Fa
     with connect(gateway.plain_port) as peer:
         peer.sendall(ASK)
         assert read_response(peer).status == 200
+
+
+def test_one_port_may_be_listened_on_at_two_addresses(start_gateway, upstream: FakeUpstream):
+    gateway = start_gateway({"raw": upstream.port})
+    port = free_port()
+    gateway.configuration["listeners"] += [{"address": f"{host}:{port}"} for host in ("127.0.0.1", "0.0.0.0", "[::]")]
+    gateway.reload()
+    wait_until(lambda: gateway.metrics()["config_reloads_total"] == 1, "the reload is taken")
+    gateway.stop()
+    gateway.start()
+    with connect(port) as peer:
+        peer.sendall(ASK)
+        assert read_response(peer).status == 200

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.gateway import Gateway, route
+from support.gateway import COOKIE, Gateway, route
 from support.processes import ROOT, free_port, wait_until
 from support.upstream import FakeUpstream
 from support.wire import connect, raw, read_all, read_response, responses
@@ -27,11 +27,13 @@ def last_reload_succeeded(gateway: Gateway) -> float:
 
 
 class Load(threading.Thread):
-    """Requests without pause, over connections that are kept and over new ones, until told to stop."""
+    """Requests without pause, over connections that are kept or over new ones, until told to stop."""
 
-    def __init__(self, gateway: Gateway, keep: bool):
+    def __init__(self, gateway: Gateway, keep: bool, tls: bool, credential: bytes = b""):
         super().__init__(daemon=True)
-        self.gateway, self.keep = gateway, keep
+        self.gateway, self.keep, self.tls = gateway, keep, tls
+        path = b"/private/x" if credential else b"/public/x"
+        self.request = b"GET " + path + b" HTTP/1.1\r\n" + HEAD + credential + b"\r\n"
         self.count, self.failures = 0, []
         self.finished = threading.Event()
 
@@ -39,8 +41,8 @@ class Load(threading.Thread):
         peer = None
         while not self.finished.is_set():
             try:
-                peer = peer or self.gateway.connect()
-                peer.sendall(b"GET /public/x HTTP/1.1\r\n" + HEAD + b"\r\n")
+                peer = peer or self.gateway.connect(plain=not self.tls)
+                peer.sendall(self.request)
                 answer = read_response(peer)
                 assert (answer.status, answer.body) == (200, b"ok"), answer
                 self.count += 1
@@ -58,7 +60,10 @@ class Load(threading.Thread):
 
 def test_100_reloads_under_load_lose_no_request(start_gateway, upstream: FakeUpstream):
     gateway = start_gateway({"raw": upstream.port})
-    loads = [Load(gateway, keep) for keep in (True, True, False)]
+    token = f"Authorization: Bearer {gateway.mint()}\r\n".encode()
+    session = f"Cookie: {COOKIE}={gateway.as_user('user@example.com').cookies[COOKIE]}\r\n".encode()
+    loads = [Load(gateway, keep, tls=False) for keep in (True, False)]
+    loads += [Load(gateway, keep, tls=True, credential=field) for keep in (True, False) for field in (token, session)]
     for load in loads:
         load.start()
     routes = gateway.configuration["routes"]
@@ -69,7 +74,7 @@ def test_100_reloads_under_load_lose_no_request(start_gateway, upstream: FakeUps
         wait_until(lambda path=f"/reload-{number}": status(gateway, path) == 200, f"reload {number} is in effect")
     for load in loads:
         load.stop()
-    assert [load.failures for load in loads] == [[], [], []]
+    assert [load.failures for load in loads] == [[]] * len(loads)
     assert all(load.count > 100 for load in loads)
     assert status(gateway, "/reload-98") == 404, "the routes before are gone"
 
@@ -205,6 +210,9 @@ def test_R53_the_lowest_tls_version_holds_after_a_reload(start_gateway, upstream
     assert read_response(idle).status == 200
     busy = connect(gateway.https_port, context, "raw.demo.localhost")
     busy.sendall(ask + b"Content-Length: 2\r\n\r\na")
+    half = connect(gateway.https_port, context, "raw.demo.localhost")
+    half.sendall(ask)
+    fresh = connect(gateway.https_port, context, "raw.demo.localhost")
     plain = gateway.connect()
     plain.sendall(ask + b"\r\n")
     assert read_response(plain).status == 200
@@ -215,6 +223,10 @@ def test_R53_the_lowest_tls_version_holds_after_a_reload(start_gateway, upstream
     busy.sendall(b"b")
     assert read_response(busy).get("Connection") == "close"
     assert read_all(busy) == (b"", True)
+    half.sendall(b"\r\n" + ask + b"\r\n")  # The rest of one head, and a whole one behind it.
+    assert read_response(half).get("Connection") == "close"
+    assert read_all(half) == (b"", True)
+    assert read_all(fresh) == (b"", True)
     plain.sendall(ask + b"\r\n")
     assert read_response(plain).status == 200
 
@@ -243,3 +255,27 @@ def test_R86_a_remembered_token_is_judged_by_the_rules_of_now(start_gateway, ups
         "no worker takes the token any more",
     )
     assert gateway.get("raw", "/private/x", headers={"Authorization": f"Bearer {gateway.mint()}"}).status_code == 200
+
+
+def test_connections_of_a_listener_that_is_gone_are_not_served_by_the_rules_of_another(
+    start_gateway, upstream: FakeUpstream
+):
+    gateway = start_gateway({"raw": upstream.port}, {"workers": 1})
+    ask = b"GET /public/x HTTP/1.1\r\n" + HEAD
+    redirected = connect(gateway.redirect_port)
+    redirected.sendall(ask + b"\r\n")
+    assert read_response(redirected).status == 308
+    begun = connect(gateway.redirect_port)
+    begun.sendall(ask)
+    served = gateway.connect()
+    served.sendall(ask + b"\r\n")
+    assert read_response(served).status == 200
+    # Another listener takes the place of the one that redirects, and serves.
+    gateway.configuration["listeners"][2] = {"address": f"127.0.0.1:{free_port()}"}
+    gateway.reload()
+    assert read_all(redirected) == (b"", True)
+    begun.sendall(b"\r\n")
+    answer = read_response(begun)
+    assert (answer.status, answer.get("Connection")) == (503, "close")
+    served.sendall(ask + b"\r\n")
+    assert read_response(served).status == 200

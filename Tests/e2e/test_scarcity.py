@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import itertools
+import json
 import os
 import secrets
 import sqlite3
@@ -122,15 +123,26 @@ def test_a_full_disk_stops_sign_in_and_nothing_else(on_small_disk: Gateway, smal
 
 def test_a_full_disk_takes_lines_of_the_log_and_no_request(on_small_disk: Gateway, small_disk: Path):
     gateway, log = on_small_disk, small_disk / "access.log"
+
+    def asks(name: bytes, count: int) -> None:
+        for number in range(count):
+            head = b"GET /public/%s-%d HTTP/1.1\r\n" % (name, number)
+            answer, _ = gateway.raw(head + HOST + b"Connection: close\r\n\r\n")
+            assert responses(answer)[0].status == 200
+
+    asks(b"before", 3)
+    wait_until(lambda: "/public/before-2" in log.read_text(), "the log has lines before the disk is full")
     filler = fill(small_disk)
-    for number in range(50):
-        answer, _ = gateway.raw(b"GET /public/full-%d HTTP/1.1\r\n" % number + HOST + b"Connection: close\r\n\r\n")
-        assert responses(answer)[0].status == 200
+    # Enough for the room that the last page of the log still has.
+    asks(b"full", 50)
     filler.unlink()
     ask = b"GET /public/afterwards HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
     wait_until(lambda: gateway.raw(ask)[0] and "/public/afterwards" in log.read_text(), "it is written again")
-    lines = log.read_text().splitlines()
-    assert all(line.startswith("{") and line.endswith("}") for line in lines[:-1]), "no line is half written"
+    paths = [json.loads(line)["path"] for line in log.read_text().split("\n")[:-1]]
+    assert paths[:3] == [f"/public/before-{number}" for number in range(3)]
+    lost = 50 - sum(path.startswith("/public/full-") for path in paths)
+    assert lost > 0
+    assert gateway.metrics()["access_log_lines_dropped"] == lost, "what is lost is counted, and nothing else"
 
 
 def test_a_crash_a_start_and_a_stop_on_a_full_disk_lose_nothing(on_small_disk: Gateway, small_disk: Path):

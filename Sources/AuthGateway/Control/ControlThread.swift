@@ -35,6 +35,8 @@ final class ControlThread: @unchecked Sendable {
     private let mailbox: Mailbox
     private var watcher: FileWatcher
     private var isReloading = false
+    /// Workers take over the last snapshot; until all have, no other may open or close sockets.
+    private var isHandingOver = false
     private var mustReloadAgain = false
     private var isStopping = false
     private var drainedWorkers = 0
@@ -197,9 +199,11 @@ final class ControlThread: @unchecked Sendable {
         case .waiting(let reason):
             if workersWithoutRedis.isEmpty { logger.warning("redis.away", metadata: ["reason": "\(reason)"]) }
             workersWithoutRedis.insert(worker)
-        case .ready, .closed:
+        case .ready:
             guard workersWithoutRedis.remove(worker) != nil, workersWithoutRedis.isEmpty else { return }
             logger.notice("redis.back")
+        // Nothing needs it any more.
+        case .closed: workersWithoutRedis.remove(worker)
         case .connecting: break
         }
     }
@@ -226,7 +230,7 @@ final class ControlThread: @unchecked Sendable {
 
     private func reload(because cause: String) {
         guard !isStopping else { return }
-        guard !isReloading else {
+        guard !isReloading, !isHandingOver else {
             mustReloadAgain = true
             return
         }
@@ -253,10 +257,13 @@ final class ControlThread: @unchecked Sendable {
             reloadSuccess.set(0)
             logger.error("config.refused", metadata: ["problems": "\(error)"])
         }
-        if mustReloadAgain {
-            mustReloadAgain = false
-            reload(because: "asked for during the last one")
-        }
+        reloadAgainIfAsked()
+    }
+
+    private func reloadAgainIfAsked() {
+        guard mustReloadAgain, !isReloading, !isHandingOver else { return }
+        mustReloadAgain = false
+        reload(because: "asked for during the last one")
     }
 
     /// Says which changed settings wait for a restart.
@@ -298,13 +305,17 @@ final class ControlThread: @unchecked Sendable {
 
     /// Sockets of addresses that are gone close when every worker has let go of them.
     private func closeUnused(_ new: GatewaySnapshot) {
+        isHandingOver = true
         let wanted = Set(new.listenerSettings.map(\.name))
         let waiting = WorkerCount(workers.count)
         for worker in workers {
             worker.mailbox.post { [mailbox] _ in
                 worker.stopListening(besides: wanted)
                 mailbox.post { [unowned self] _ in
-                    if waiting.countDown() { _ = sockets.close(besides: new.configuration) }
+                    guard waiting.countDown() else { return }
+                    sockets.close(besides: new.configuration)
+                    isHandingOver = false
+                    reloadAgainIfAsked()
                 }
             }
         }

@@ -82,6 +82,17 @@ final class GatewaySnapshot: Sendable {
         cookieClearing = sessionCookie.clearing
         knownHosts = KnownHosts(configuration.routes)
     }
+
+    /// What holds for the listener of a connection: by its place, if the address there is still the same, else by its
+    /// address. `nil` when the file does not name it any more. HOT.
+    func listener(_ settings: ListenerSettings) -> Listener? {
+        if listeners.indices.contains(settings.filterIndex),
+            listenerSettings[settings.filterIndex].name == settings.name
+        {
+            return listeners[settings.filterIndex]
+        }
+        return listenerSettings.firstIndex { $0.name == settings.name }.map { listeners[$0] }
+    }
 }
 
 /// Which hosts the routes speak of; a redirect is given to no other (R31).

@@ -26,8 +26,8 @@ final class ListeningSockets {
         for listener in configuration.listeners {
             let name = listener.address.text
             guard !groups.contains(where: { $0.name == name }) else { continue }
-            // A port of our own may move to another address; then it is taken by us, and shared until we let go of it.
-            let isOwnPort = groups.contains { $0.port == listener.address.port }
+            // A port of our own may move to another address, or be listened on at two: then it is taken by us.
+            let isOwnPort = (groups + added).contains { $0.port == listener.address.port }
             added.append(
                 try ListeningSockets.openGroup(name, listener.address, workers: workers, requiresFree: !isOwnPort))
         }
@@ -35,12 +35,10 @@ final class ListeningSockets {
         return added.map(\.name)
     }
 
-    /// Closes the addresses that the configuration does not name any more; returns their names.
-    func close(besides configuration: GatewayConfiguration) -> [String] {
+    /// Closes the addresses that the configuration does not name any more.
+    func close(besides configuration: GatewayConfiguration) {
         let wanted = Set(configuration.listeners.map(\.address.text))
-        let gone = groups.filter { !wanted.contains($0.name) }.map(\.name)
         groups.removeAll { !wanted.contains($0.name) }
-        return gone
     }
 
     /// Closes addresses that no worker was told of.

@@ -107,7 +107,7 @@ struct SnapshotBuilder {
 
     private func sessionCookie(_ configuration: GatewayConfiguration) throws(SnapshotError) -> SessionCookieSettings {
         let session = configuration.authentication.session
-        let isSecure = configuration.listeners.contains { $0.tls != nil }
+        let isSecure = session.isSecure ?? configuration.listeners.contains { $0.tls != nil }
         guard let cookie = SessionCookieSettings(name: session.cookieName, domain: session.domain, isSecure: isSecure)
         else {
             throw SnapshotError("authentication.session: the cookie's name and domain do not fit together")
@@ -141,7 +141,9 @@ struct SnapshotBuilder {
             for host in configuration.routes.compactMap(\.host) where !host.hasPrefix("*.") {
                 origins.insert("\(scheme)://\(host)\(isDefault ? "" : ":\(port)")")
                 // A trusted peer may have taken the request by TLS, on the usual port.
-                if !configuration.trustedProxies.isEmpty { origins.insert("https://\(host)") }
+                guard !configuration.trustedProxies.isEmpty else { continue }
+                origins.insert("https://\(host)")
+                if let port = listener.publicPort, port != 443 { origins.insert("https://\(host):\(port)") }
             }
         }
         return origins

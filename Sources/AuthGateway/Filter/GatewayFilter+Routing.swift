@@ -10,10 +10,11 @@ extension GatewayFilter {
         nameHost(exchange, state, bytes)
         identifyClient(exchange, state, snapshot, bytes)
         state.isNavigation = isNavigation(exchange, bytes)
-        guard let listener = exchange.listener, snapshot.listeners.indices.contains(listener.filterIndex) else {
-            return refuse(exchange, state, status: 503, reason: "listener_gone")
+        guard let listener = exchange.listener, let settings = snapshot.listener(listener) else {
+            var response = refuse(exchange, state, status: 503, reason: "listener_gone")
+            response.closes = true
+            return response
         }
-        let settings = snapshot.listeners[listener.filterIndex]
         switch exchange.head.method {
         case .connect:
             var response = refuse(exchange, state, status: 501, reason: "connect")
@@ -139,6 +140,7 @@ extension GatewayFilter {
     /// value; what does not count is as if it had not come. Host takes no part in the choice of the route.
     private func readForwardedOrigin(_ exchange: Exchange, _ state: ExchangeState, _ bytes: Span<UInt8>) {
         var namedPort: UInt16?
+        var isSchemeKnown = true
         if let host = onlyLine(of: .xForwardedHost, exchange), hostName.read(bytes.extracting(host.range)) {
             state.forwardedHost = host
             namedPort = hostName.port
@@ -147,12 +149,12 @@ extension GatewayFilter {
             switch text(bytes, line).lowercased() {
             case "https": state.isSecure = true
             case "http": state.isSecure = false
-            default: return
+            default: isSchemeKnown = false
             }
             if state.forwardedHost == nil, hostName.read(bytes.extracting(exchange.head.authority.range)) {
                 namedPort = hostName.port
             }
-            state.port = namedPort ?? (state.isSecure ? 443 : 80)
+            if isSchemeKnown { state.port = namedPort ?? (state.isSecure ? 443 : 80) }
         }
         if let line = onlyLine(of: .xForwardedPort, exchange) {
             let digits = text(bytes, line)

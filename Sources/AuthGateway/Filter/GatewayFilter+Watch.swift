@@ -21,8 +21,7 @@ extension GatewayFilter {
         guard let credential = state.credential, state.stage == .forward, state.route?.target != .identity else {
             return
         }
-        let age = MonotonicInstant.current().nanoseconds(since: exchange.startedAt)
-        guard exchange.isUpgraded || age > GatewayFilter.streamAge else { return }
+        guard exchange.isUpgraded || isStream(exchange) else { return }
         let now = currentEpochSeconds()
         guard credential.isUsable(at: now) || credential.kind == .session else {
             exchange.cut(step: "credential.expired")
@@ -70,6 +69,11 @@ extension GatewayFilter {
         }
     }
 
-    /// An exchange younger than this is a request, not a stream: its answer may finish.
+    /// A request that was let in is answered; what goes on long after its answer began is a stream.
+    private func isStream(_ exchange: Exchange) -> Bool {
+        guard let began = exchange.answerBeganAt else { return false }
+        return MonotonicInstant.current().nanoseconds(since: began) > GatewayFilter.streamAge
+    }
+
     static let streamAge: UInt64 = 400_000_000
 }
