@@ -10,9 +10,8 @@ internal import Glibc
     public let mailbox: Mailbox
     /// Read once for each turn of the loop.
     public private(set) var now: MonotonicInstant
-    /// Whether the handler that runs is the first one since the kernel was asked for events: what it knows of other
-    /// descriptors is as new as can be.
-    public private(set) var isFirstOfTurn = true
+    /// Handlers that have run since the kernel was asked for events: how old what is known of other descriptors is.
+    public private(set) var handlersRun = 0
 
     private let epoll: Descriptor
     private var slots: [Slot] = []
@@ -135,15 +134,14 @@ internal import Glibc
         let count = unsafe Int(
             epoll_wait(epoll.number, events.baseAddress, CInt(EventLoop.eventsPerTurn), timeout))
         now = .current()
-        isFirstOfTurn = true
+        handlersRun = 0
         let again = unfinished
         if !again.isEmpty { unfinished = [] }
         if count > 0 { dispatch(count) }
         for registration in again {
             handler(of: registration)?.ready([.readable, .writable])
-            isFirstOfTurn = false
+            handlersRun += 1
         }
-        isFirstOfTurn = false
         fireDeadlines()
         while !turnEndActions.isEmpty {
             // Two arrays take turns, so that neither is copied while actions add others.
@@ -160,13 +158,15 @@ internal import Glibc
             let event = unsafe events[position]
             let bits = unsafe event.data.u64
             if bits == EventLoop.mailboxBits {
-                for job in mailbox.takeAll() { job(self) }
-                isFirstOfTurn = false
+                for job in mailbox.takeAll() {
+                    job(self)
+                    handlersRun += 1
+                }
                 continue
             }
             guard let handler = handler(of: Registration(bits: bits)) else { continue }
             handler.ready(Readiness(rawValue: unsafe event.events))
-            isFirstOfTurn = false
+            handlersRun += 1
         }
     }
 

@@ -159,22 +159,22 @@ struct FailureTests {
         }
         // Served first, this request makes the endpoint speak after the worker asked the kernel for events.
         let whenDeciding: (String) -> Void = { path in
-            guard path == "/own" else { return }
+            guard path == "/own/first" else { return }
             go.open()
             sent.wait()
         }
         try withGateway(upstream, filter: { $0.whenDeciding = whenDeciding }) { gateway in
             let client = try gateway.connect()
-            let other = try gateway.connect()
+            let others = try (0..<40).map { _ in try gateway.connect() }
             client.send(get("/"))
             #expect(client.readMessage().body == "ok")
             #expect(eventually { gateway.counters.upstreamConnectionsIdle.value == 1 })
-            #expect(eventually { gateway.connectionCount == 2 })
+            #expect(eventually { gateway.connectionCount == 41 })
             let held = gateway.hold()
-            other.send(get("/own"))
+            for (number, other) in others.enumerated() { other.send(get(number == 0 ? "/own/first" : "/own")) }
             client.send(get("/"))
             held.open()
-            #expect(other.readMessage().body == "mine")
+            for other in others { #expect(other.readMessage().body == "mine") }
             #expect(client.readMessage().body == "ok")
             #expect(upstream.connectionCount == 2)
         }
