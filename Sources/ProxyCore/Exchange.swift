@@ -80,8 +80,15 @@ public import HTTPModel
     public var peerPort: UInt16 { downstream?.peerPort ?? 0 }
     /// Whether the client used TLS.
     public var isSecure: Bool { downstream?.isSecure ?? false }
-    /// Settings of the listener that accepted the connection.
-    public var listener: ListenerSettings? { downstream?.listener.settings }
+    /// The port that clients of the listener see; zero once the connection is gone.
+    public var listenerPort: UInt16 { downstream?.listener.settings.port ?? 0 }
+    /// The place of the listener among the filter's own settings, as of the snapshot that the connection knows; -1 once
+    /// the connection is gone.
+    public var listenerIndex: Int { downstream?.listener.settings.filterIndex ?? -1 }
+    /// Whether the connection is one of those counted here: an address keeps its count as long as it is listened on.
+    public func cameBy(_ connections: ConnectionCount) -> Bool {
+        downstream?.listener.settings.connections === connections
+    }
 
     /// When the first byte of the upstream's answer came; `nil` before.
     public var answerBeganAt: MonotonicInstant? { firstByteAt.nanoseconds > 0 ? firstByteAt : nil }

@@ -52,12 +52,14 @@ def system_calls(bench: Bench) -> Counter[str]:
     return _difference(bench, _system_calls_of_run)
 
 
-def instructions(bench: Bench) -> tuple[Counter[str], Counter[str]]:
-    """For one exchange: instructions in user mode by function, whose total is the figure, and allocations by caller."""
-    both = _difference(bench, _profile_of_run)
-    own = Counter({name: count for (kind, name), count in both.items() if kind == "own"})
-    allocating = Counter({name: count for (kind, name), count in both.items() if kind == "allocating"})
-    return own, allocating
+def instructions(bench: Bench) -> dict[str, Counter[str]]:
+    """For one exchange: instructions in user mode by function (`own`), whose total is the figure; by caller the calls of
+    the allocator (`allocating`) and those that count references (`references`)."""
+    all_kinds = _difference(bench, _profile_of_run)
+    found: dict[str, Counter[str]] = {"own": Counter(), "allocating": Counter(), "references": Counter()}
+    for (kind, name), count in all_kinds.items():
+        found[kind][name] = count
+    return found
 
 
 def allocations(bench: Bench) -> float:
@@ -122,6 +124,7 @@ def _profile_of_run(bench: Bench, exchanges: int) -> Counter[tuple[str, str]]:
             own, calls = profile.read(path)
             counts.update({("own", name): count for name, count in own.items()})
             counts.update({("allocating", name): count for name, count in profile.allocating(calls).items()})
+            counts.update({("references", name): count for name, count in profile.counting_references(calls).items()})
     if not counts:
         raise Failure(f"callgrind counted nothing of {bench.subject}")
     return counts

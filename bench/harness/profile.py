@@ -53,6 +53,15 @@ def allocating(calls: Counter[tuple[str, str]]) -> Counter[str]:
     return found
 
 
+def counting_references(calls: Counter[tuple[str, str]]) -> Counter[str]:
+    """Calls that count references, by caller."""
+    found: Counter[str] = Counter()
+    for (caller, callee), count in calls.items():
+        if callee in ("swift_retain", "swift_release"):
+            found[caller] += count
+    return found
+
+
 def readable(names: Iterable[str]) -> dict[str, str]:
     """Swift's names as the source has them, where there is a `swift` to ask."""
     listed = list(names)

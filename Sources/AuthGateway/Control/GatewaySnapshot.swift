@@ -22,11 +22,18 @@ final class GatewaySnapshot: Sendable {
         let onStoreError: GatewayConfiguration.Limit.OnStoreError
     }
 
-    /// What the filter needs to know of one listener.
-    struct Listener: Sendable {
+    /// What the filter needs to know of one listener. A class: every request looks at it, and a copy of its tables would
+    /// count a dozen references.
+    final class Listener: Sendable {
         let redirectToHTTPSPort: UInt16?
         let targetPolicy: TargetPolicy
         let managedFields: ManagedFields
+
+        init(_ listener: GatewayConfiguration.Listener) {
+            redirectToHTTPSPort = listener.redirectToHTTPSPort
+            targetPolicy = TargetPolicy(allowInvalidUTF8: listener.allowInvalidUTF8)
+            managedFields = ManagedFields(underscoreHeaders: listener.underscoreHeaders)
+        }
     }
 
     let configuration: GatewayConfiguration
@@ -70,12 +77,7 @@ final class GatewaySnapshot: Sendable {
         self.sessions = sessions
         self.endpoints = endpoints
         self.redisAddresses = redisAddresses
-        listeners = configuration.listeners.map { listener in
-            Listener(
-                redirectToHTTPSPort: listener.redirectToHTTPSPort,
-                targetPolicy: TargetPolicy(allowInvalidUTF8: listener.allowInvalidUTF8),
-                managedFields: ManagedFields(underscoreHeaders: listener.underscoreHeaders))
-        }
+        listeners = configuration.listeners.map(Listener.init)
         upstreamSettings = configuration.upstreams.map(UpstreamSettings.init)
         trustedProxies = TrustedProxies(configuration.trustedProxies)
         cookieNames = SessionCookieNames(configured: sessionCookie.name, others: [IdentityHandler.formCookieName])
@@ -83,15 +85,14 @@ final class GatewaySnapshot: Sendable {
         knownHosts = KnownHosts(configuration.routes)
     }
 
-    /// What holds for the listener of a connection: by its place, if the address there is still the same, else by its
-    /// address. `nil` when the file does not name it any more. HOT.
-    func listener(_ settings: ListenerSettings) -> Listener? {
-        if listeners.indices.contains(settings.filterIndex),
-            listenerSettings[settings.filterIndex].name == settings.name
-        {
-            return listeners[settings.filterIndex]
+    /// What holds for the listener that an exchange came by: at its place, if the same address stands there still, else
+    /// wherever the address stands now. `nil` when the file does not name it any more. HOT.
+    func listener(of exchange: Exchange) -> Listener? {
+        let index = exchange.listenerIndex
+        if listeners.indices.contains(index), exchange.cameBy(listenerSettings[index].connections) {
+            return listeners[index]
         }
-        return listenerSettings.firstIndex { $0.name == settings.name }.map { listeners[$0] }
+        return listenerSettings.firstIndex { exchange.cameBy($0.connections) }.map { listeners[$0] }
     }
 }
 

@@ -10,7 +10,7 @@ extension GatewayFilter {
         nameHost(exchange, state, bytes)
         identifyClient(exchange, state, snapshot, bytes)
         state.isNavigation = isNavigation(exchange, bytes)
-        guard let listener = exchange.listener, let settings = snapshot.listener(listener) else {
+        guard let settings = snapshot.listener(of: exchange) else {
             var response = refuse(exchange, state, status: 503, reason: "listener_gone")
             response.closes = true
             return response
@@ -38,7 +38,7 @@ extension GatewayFilter {
             exchange.target.append(UInt8(ascii: "?"))
             exchange.target.append(bytes, exchange.head.query.range)
         }
-        if let refusal = removeManagedFields(exchange, state, settings.managedFields) { return refusal }
+        if let refusal = removeManagedFields(exchange, state, settings) { return refusal }
         if let port = settings.redirectToHTTPSPort, !state.isSecure {
             return redirectToHTTPS(exchange, state, port: port)
         }
@@ -107,12 +107,13 @@ extension GatewayFilter {
     }
 
     private func removeManagedFields(
-        _ exchange: Exchange, _ state: ExchangeState, _ managed: ManagedFields
+        _ exchange: Exchange, _ state: ExchangeState, _ listener: GatewaySnapshot.Listener
     ) -> LocalResponse? {
         let bytes = exchange.headBytes
         for index in 0..<exchange.head.fields.count {
             let field = exchange.head.fields[index]
-            switch managed.verdict(name: bytes.extracting(field.name.range), hasUnusualByte: field.hasUnusualName) {
+            let name = bytes.extracting(field.name.range)
+            switch listener.managedFields.verdict(name: name, hasUnusualByte: field.hasUnusualName) {
             case .keep: continue
             case .drop: exchange.head.fields[index].isDropped = true
             case .refuse: return refuse(exchange, state, status: 400, reason: "field_name")
@@ -126,7 +127,7 @@ extension GatewayFilter {
         _ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot, _ bytes: Span<UInt8>
     ) {
         state.isSecure = exchange.isSecure
-        state.port = exchange.listener?.port ?? 0
+        state.port = exchange.listenerPort
         guard !snapshot.trustedProxies.isEmpty, snapshot.trustedProxies.contain(exchange.peer) else { return }
         var chain: [String] = []
         for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .xForwardedFor {
