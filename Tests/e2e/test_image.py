@@ -1,5 +1,6 @@
 """The container image's root filesystem, run without an engine, and the systemd unit."""
 
+import json
 import os
 import re
 import shutil
@@ -102,3 +103,25 @@ def test_the_unit_is_valid_and_confined(tmp_path: Path):
         text=True,
     )
     assert judged.returncode == 0, judged.stdout[-300:]
+
+
+def test_the_dockerfile_takes_what_is_there_and_starts_what_was_assembled(rootfs: Path):
+    """No engine runs here: its steps are scripts that the other tests run, and the rest of its lines is compared."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if line and not line.startswith("#")]
+    steps = [tuple(line.split(maxsplit=1)) for line in lines]
+    words = {name: arguments for name, arguments in steps}
+    copied = {source for name, source in steps if name == "COPY" and "--from" not in source}
+    folders = {source.split()[0] for source in copied}
+    assert all((ROOT / folder).exists() for folder in folders)
+    ran = [arguments.split()[0] for name, arguments in steps if name == "RUN"]
+    assert ran == ["scripts/install", "scripts/image-rootfs"]
+    assert all(os.access(ROOT / script, os.X_OK) and script.split("/")[0] in folders for script in ran)
+    # What the script reads of the repository has been copied before it runs.
+    read = set(re.findall(r"\b(deploy|Sources|Package\.swift|Tests)\b", (ROOT / "scripts/image-rootfs").read_text()))
+    assert read <= folders
+    assert (words["FROM"], words["USER"]) == ("scratch", f"{USER_ID}:{USER_ID}")
+    assert (rootfs / json.loads(words["ENTRYPOINT"])[0].lstrip("/")).exists()
+    assert (rootfs / json.loads(words["CMD"])[-1].lstrip("/")).read_text() == (ROOT / "deploy/gateway.yaml").read_text()
+    exposed = set(re.findall(r":(\d+)\b", (ROOT / "deploy/gateway.yaml").read_text()))
+    assert set(words["EXPOSE"].split()) <= exposed
+    assert (rootfs / words["VOLUME"].lstrip("/")).is_dir()

@@ -25,6 +25,8 @@ final class ControlThread: @unchecked Sendable {
     private let balance: ConnectionBalance
     /// The most connections since memory was last given back.
     private var connectionsPeak = 0
+    /// A second ago.
+    private var connectionsBefore = 0
     /// Workers that have lost their Redis.
     private var workersWithoutRedis: Set<Int> = []
     private let accessLog: AccessLog?
@@ -187,7 +189,12 @@ final class ControlThread: @unchecked Sendable {
     private func giveMemoryBack() {
         let open = balance.connectionCount
         connectionsPeak = max(connectionsPeak, open)
-        guard connectionsPeak - open >= ControlThread.goneConnectionsMin, open <= connectionsPeak / 2 else { return }
+        // While they are still going, most of their memory is still in use.
+        let isSettled = open + ControlThread.goneConnectionsMin / 10 >= connectionsBefore
+        connectionsBefore = open
+        guard isSettled, connectionsPeak - open >= ControlThread.goneConnectionsMin, open <= connectionsPeak / 2 else {
+            return
+        }
         connectionsPeak = open
         runAside("memory") { _ = clinux_malloc_trim() }
     }
