@@ -14,6 +14,8 @@ public final class ConnectionBalance: Sendable {
     final class Member: Sendable {
         /// Connections it holds, with those that are on their way to it.
         let connections = Atomic<Int>(0)
+        /// The most it has held since somebody last asked; written by its own thread, and set back by whoever asks.
+        let connectionsPeak = Atomic<Int>(0)
         /// False once it drains: from then on nothing is handed to it.
         let isAccepting = Atomic<Bool>(true)
         let mailbox: Mailbox
@@ -44,6 +46,14 @@ public final class ConnectionBalance: Sendable {
 
     /// Connections that all workers hold together; from any thread.
     public var connectionCount: Int { members.reduce(0) { $0 + $1.connections.load(ordering: .relaxed) } }
+
+    /// The most connections that the workers have held since this was last called, each at its own time.
+    public func takePeak() -> Int {
+        members.reduce(0) { sum, member in
+            let held = member.connections.load(ordering: .relaxed)
+            return sum + max(held, member.connectionsPeak.exchange(held, ordering: .relaxed))
+        }
+    }
 
     /// The member that should take the connection that `own` has just accepted; `nil`: `own` itself.
     func betterPlace(than own: Member) -> Member? {

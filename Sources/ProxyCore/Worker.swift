@@ -154,6 +154,9 @@ public final class Worker {
             return
         }
         if isDraining { connection.drain() }
+        guard let own = balance?.own else { return }
+        let held = own.connections.load(ordering: .relaxed)
+        if held > own.connectionsPeak.load(ordering: .relaxed) { own.connectionsPeak.store(held, ordering: .relaxed) }
     }
 
     private func countDown() {

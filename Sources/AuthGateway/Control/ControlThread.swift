@@ -188,7 +188,7 @@ final class ControlThread: @unchecked Sendable {
     /// has gone, it is told to look for whole pages.
     private func giveMemoryBack() {
         let open = balance.connectionCount
-        connectionsPeak = max(connectionsPeak, open)
+        connectionsPeak = max(connectionsPeak, balance.takePeak())
         // While they are still going, most of their memory is still in use.
         let isSettled = open + ControlThread.goneConnectionsMin / 10 >= connectionsBefore
         connectionsBefore = open
