@@ -140,14 +140,15 @@ import Testing
     @Test func `a server that is not there is a failure, and is found when it comes`() async throws {
         let server = try RedisServer()
         server.stop()
-        let client = try RedisClient(server.overTCP)
+        // A path of its own: a port could be taken by another server meanwhile.
+        let client = try RedisClient(server.overUnixSocket)
         defer { client.stop() }
         await client.state { $0.isWaiting }
         guard case .failure(let error) = await client.send("PING") else {
             Issue.record("an answer from nobody")
             return
         }
-        #expect("\(error)".contains("refused"))
+        #expect("\(error)".contains("refused") || "\(error)".contains("No such file"), "\(error)")
         try server.start()
         await client.state { $0 == .ready }
         #expect(await client.send("PING") == .success(.status("PONG")))
