@@ -53,8 +53,11 @@ def system_calls(bench: Bench) -> Counter[str]:
 
 
 def instructions(bench: Bench) -> dict[str, Counter[str]]:
-    """For one exchange: instructions in user mode by function (`own`), whose total is the figure; by caller the calls of
-    the allocator (`allocating`) and those that count references (`references`)."""
+    """What callgrind saw for one exchange.
+
+    `own`: instructions in user mode by function, whose total is the figure; `allocating` and `references`: calls of the
+    allocator, and those that count references, by caller.
+    """
     all_kinds = _difference(bench, _profile_of_run)
     found: dict[str, Counter[str]] = {"own": Counter(), "allocating": Counter(), "references": Counter()}
     for (kind, name), count in all_kinds.items():
