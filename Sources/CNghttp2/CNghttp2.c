@@ -9,6 +9,9 @@
 enum { slice_bytes = 2048, arena_bytes_turn = 64 * 1024, field_head_bytes = 8, data_head_bytes = 9 };
 /* A WINDOW_UPDATE below this many bytes costs more than it is worth. */
 enum { small_window_update = 256 };
+/* HEADERS and CONTINUATION frames of one section; and, as nghttp2 counts it, pieces of the heads of CONTINUATION frames,
+ * of which there are nine when bytes come one by one. */
+enum { block_frames_max = 9, continuation_pieces_max = 128 };
 
 /* What a stream has to send; in a list, so that the streams that are open when a session ends are found. */
 typedef struct output {
@@ -37,11 +40,11 @@ struct cnghttp2_session {
     /* Complete sections, then the one that is being received from block_start on. */
     uint8_t *arena;
     size_t arena_count, arena_capacity, block_start;
-    uint32_t block_fields, block_bytes, wire_bytes;
+    uint32_t block_fields, block_bytes, wire_bytes, wire_frames;
     bool block_is_open, block_is_too_large;
 
     const uint8_t *input;
-    bool is_flooded;
+    bool is_flooded, is_broken;
     output *outputs;
 
     /* Where produce writes; and a frame of nghttp2's that did not fit, valid until its next mem_send. */
@@ -127,7 +130,8 @@ static int append(cnghttp2_session *self, cnghttp2_event event) {
 /* Before the frame is decoded. */
 static int count_block(cnghttp2_session *self, const nghttp2_frame_hd *head) {
     self->wire_bytes += (uint32_t)head->length;
-    if (self->wire_bytes <= self->settings.block_bytes_max) return 0;
+    self->wire_frames += 1;
+    if (self->wire_bytes <= self->settings.block_bytes_max && self->wire_frames <= block_frames_max) return 0;
     self->is_flooded = true;
     return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
@@ -139,6 +143,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
     case NGHTTP2_DATA: break;
     case NGHTTP2_HEADERS:
         self->wire_bytes = 0;
+        self->wire_frames = 0;
         return count_block(self, head);
     case NGHTTP2_CONTINUATION:
         count(self, CNGHTTP2_COUNT_CONTINUATION, 1);
@@ -150,6 +155,13 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
     case NGHTTP2_RST_STREAM: count(self, CNGHTTP2_COUNT_RESET, 1); break;
     case NGHTTP2_WINDOW_UPDATE: count(self, CNGHTTP2_COUNT_WINDOW_UPDATE, 1); break;
     case NGHTTP2_PRIORITY:
+        /* nghttp2 ignores these frames, and with them this rule (RFC 9113 section 6.3). */
+        if (head->stream_id == 0) {
+            self->is_broken = true;
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
+        }
+        count(self, CNGHTTP2_COUNT_PRIORITY, 1);
+        break;
     case NGHTTP2_PRIORITY_UPDATE: count(self, CNGHTTP2_COUNT_PRIORITY, 1); break;
     case NGHTTP2_GOAWAY: break;
     default: count(self, CNGHTTP2_COUNT_UNKNOWN, 1); break;
@@ -292,6 +304,12 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t co
     return append(self, event);
 }
 
+static int ignore_extension(
+    nghttp2_session *session, void **payload, const nghttp2_frame_hd *head, void *user_data) {
+    (void)session, (void)payload, (void)head, (void)user_data;
+    return NGHTTP2_ERR_CANCEL;
+}
+
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) {
     (void)session;
     if (frame->hd.type == NGHTTP2_GOAWAY) {
@@ -357,9 +375,10 @@ static int send_data(
     if (out->is_over_high && out->end - out->start <= self->settings.output_bytes_low) {
         out->is_over_high = false;
         cnghttp2_event event = {.kind = CNGHTTP2_EVENT_DRAINED, .stream = frame->hd.stream_id};
-        return append(self, event);
+        if (append(self, event) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
-    return 0;
+    /* The room that is left is looked at before the next frame. */
+    return NGHTTP2_ERR_PAUSE;
 }
 
 /* The session. */
@@ -374,6 +393,7 @@ static nghttp2_session_callbacks *shared_callbacks(void) {
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, on_invalid_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(made, on_stream_close);
+    nghttp2_session_callbacks_set_unpack_extension_callback(made, ignore_extension);
     nghttp2_session_callbacks_set_on_frame_send_callback(made, on_frame_sent);
     nghttp2_session_callbacks_set_data_source_read_length_callback(made, read_length);
     nghttp2_session_callbacks_set_send_data_callback(made, send_data);
@@ -391,6 +411,13 @@ static bool open_session(cnghttp2_session *self) {
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_outbound_ack(option, self->settings.acknowledgements_max);
     nghttp2_option_set_max_settings(option, 16);
+    /* Resets are counted by the owner, with everything else. */
+    nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
+    nghttp2_option_set_max_continuations(option, continuation_pieces_max);
+    /* Frames of types that nghttp2 does not know are announced, to be counted, and then ignored. */
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++) {
+        nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
+    }
     nghttp2_option_set_max_send_header_block_length(option, 128 * 1024);
     if (nghttp2_session_server_new3(&self->session, callbacks, self, option, &self->memory) != 0) goto end;
     nghttp2_settings_entry entries[] = {
@@ -454,7 +481,9 @@ static cnghttp2_outcome outcome(const cnghttp2_session *self, ssize_t error) {
     /* TOO_MANY_CONTINUATIONS, which older headers lack. */
     case -905: return CNGHTTP2_FLOODED;
     case NGHTTP2_ERR_NOMEM: return CNGHTTP2_NO_MEMORY;
-    case NGHTTP2_ERR_CALLBACK_FAILURE: return self->is_flooded ? CNGHTTP2_FLOODED : CNGHTTP2_NO_MEMORY;
+    case NGHTTP2_ERR_CALLBACK_FAILURE:
+        if (self->is_broken) return CNGHTTP2_NOT_HTTP2;
+        return self->is_flooded ? CNGHTTP2_FLOODED : CNGHTTP2_NO_MEMORY;
     default: return CNGHTTP2_FAILED;
     }
 }
@@ -491,9 +520,10 @@ cnghttp2_outcome cnghttp2_produce(cnghttp2_session *self, uint8_t *target, size_
         }
         /* Room for a DATA frame that is worth its head. */
         if (room < 64) break;
+        size_t before = self->target_count;
         ssize_t count = nghttp2_session_mem_send(self->session, &self->rest);
         if (count < 0) result = outcome(self, count);
-        if (count <= 0) break;
+        if (count < 0 || (count == 0 && self->target_count == before)) break;
         self->rest_count = (size_t)count;
     }
     *produced = self->target_count;

@@ -83,7 +83,7 @@ typedef enum {
 
 typedef enum {
     CNGHTTP2_DONE = 0,
-    /* The preface or the first frame is not HTTP/2. */
+    /* The preface is not HTTP/2's, or a frame breaks a rule that nghttp2 leaves out. */
     CNGHTTP2_NOT_HTTP2,
     /* The peer asks for more than the limits allow. */
     CNGHTTP2_FLOODED,

@@ -18,7 +18,7 @@ enum HTTP2Glitch: CaseIterable {
     var units: Int {
         switch self {
         case .resetBeforeAnswer: 50
-        case .reset: 5
+        case .reset: 10
         case .malformed: 100
         case .refused: 20
         case .refusedStream: 50

@@ -9,9 +9,11 @@ enum HTTP2Event: Equatable {
     case data(stream: Int32, range: Range<Int>)
     /// The trailers were checked; `HTTP2Session.trailerBytes` has them as field lines. `endOfRequest` follows.
     case trailers(stream: Int32)
-    /// The request is complete and keeps its declared length. `lastByte` is the last one of its body, if it was held
-    /// back until the client had ended the stream; it is one more to `consume`.
-    case endOfRequest(stream: Int32, lastByte: UInt8?)
+    /// The last byte of a body whose declared length had come before the client ended the stream: it was held back until
+    /// now, and is one more to `consume`. `trailers` or `endOfRequest` follows.
+    case lastByte(stream: Int32, UInt8)
+    /// The request is complete and has its declared length. Does not follow a `requestHead` that ends the stream.
+    case endOfRequest(stream: Int32)
     /// The stream is gone before its request and answer were complete: give the exchange up.
     case streamReset(stream: Int32, code: UInt32)
     /// The last byte of the answer was written.

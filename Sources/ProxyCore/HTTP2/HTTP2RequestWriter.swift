@@ -13,8 +13,8 @@ enum HTTP2RequestReading: Equatable {
 /// Writes the field section of an HTTP/2 request as an HTTP/1.1 head, which `RequestHead.parse` then judges like any
 /// other: there is one reading of a request for both versions.
 ///
-/// No byte is written before it was checked against the grammar of its place, so that none can become syntax. Fields
-/// keep their order; cookies are joined where the first of them stands, and `:authority` becomes Host, in front.
+/// Every byte is checked against the grammar of its place before a head is given out, so that none can become syntax.
+/// Fields keep their order; cookies are joined where the first of them stands, and `:authority` becomes Host, in front.
 struct HTTP2RequestWriter {
     private var method = 0..<0
     private var scheme: Range<Int>?
@@ -229,7 +229,8 @@ struct HTTP2RequestWriter {
     /// The status that answers what is well-formed and not served; `nil`: it is served.
     private func policyStatus(_ section: Span<UInt8>, isConnect: Bool, endsStream: Bool) -> Int? {
         if isConnect {
-            guard let connectProtocol, HTTP2FieldGrammar.holds("websocket", ignoringCase: true, section, connectProtocol)
+            guard let connectProtocol,
+                HTTP2FieldGrammar.holds("websocket", ignoringCase: true, section, connectProtocol)
             else { return 501 }
             // A tunnel has no body of known length, and is no tunnel when one side has ended.
             return contentLength != nil || endsStream ? 400 : nil

@@ -75,10 +75,17 @@ extension HTTP2Session {
         return !hasBody || write(stream, response.body.span, endsStream: true)
     }
 
+    /// Asks the client for the body that it holds back (RFC 9110 section 10.1.1).
+    func respondContinue(_ stream: Int32) -> Bool {
+        guard let entry = streams[stream], !entry.hasResponded, !entry.wasReset, !entry.isClosed else { return false }
+        return beginHead(100) && submitHead(stream, opensTunnel: false, isInterim: true, endsStream: false)
+    }
+
     /// Adds body bytes, which wait until `produce` has room and the client has given window. `false`: the stream takes
     /// none any more, or there is no memory for them.
     func write(_ stream: Int32, _ bytes: Span<UInt8>, endsStream: Bool) -> Bool {
-        guard let entry = streams[stream], entry.hasResponded, !entry.isAnswered, !entry.wasReset, !entry.isClosed else {
+        guard let entry = streams[stream], entry.hasResponded, !entry.isAnswered, !entry.wasReset, !entry.isClosed
+        else {
             return false
         }
         let isTaken = unsafe bytes.withUnsafeBufferPointer { region in

@@ -16,7 +16,8 @@ internal import HTTPModel
     /// The HTTP/1.1 head of the last `requestHead`, or the lines of the last `trailers`.
     var headBytes = ByteBuffer()
     private(set) var glitches: GlitchAccount
-    private var following: HTTP2Event?
+    /// Events that follow the one that was given, which is one at most but at the end of a request.
+    private var following: (next: HTTP2Event?, last: HTTP2Event?)
     private var now: UInt64
     /// Why the connection is over; only what is queued is still written.
     private var failure: UInt32?
@@ -81,8 +82,8 @@ internal import HTTPModel
             isFailureTold = true
             return .connectionError(code: failure)
         }
-        if let event = following {
-            following = nil
+        if let event = following.next {
+            following = (following.last, nil)
             return event
         }
         var record = cnghttp2_event()
@@ -150,6 +151,8 @@ internal import HTTPModel
             streams.remove(stream)
         } else if !entry.isAnswered, !entry.wasReset {
             reset(stream, code: HTTP2ErrorCode.internalError)
+        } else if entry.responseSent, !entry.requestEnded {
+            reset(stream, code: HTTP2ErrorCode.noError)
         }
     }
 
@@ -211,7 +214,7 @@ internal import HTTPModel
             // nghttp2 found the connection broken by itself.
             if record.code != HTTP2ErrorCode.noError { fail(record.code) }
             return nil
-        case CNGHTTP2_EVENT_DRAINED: return .outputDrained(stream: stream)
+        case CNGHTTP2_EVENT_DRAINED: return streams[stream]?.isHeld == true ? .outputDrained(stream: stream) : nil
         default: return nil
         }
     }
@@ -271,7 +274,8 @@ internal import HTTPModel
         let stream = record.stream
         guard let entry = streams[stream], !entry.wasReset, !entry.isClosed else { return nil }
         headBytes.removeAll()
-        var isValid = isLast(record) && !entry.isTunnel && entry.received == entry.declared ?? entry.received
+        let hasWholeBody = entry.discards || entry.received == entry.declared ?? entry.received
+        var isValid = isLast(record) && !entry.isTunnel && hasWholeBody
         if isValid, !entry.discards, !isTooLarge(record) {
             // As above.
             let section = unsafe UnsafeBufferPointer(
@@ -283,10 +287,7 @@ internal import HTTPModel
             book(.refused)
             return resetByUs(stream, code: HTTP2ErrorCode.enhanceYourCalm)
         }
-        let end = requestEnded(stream)
-        guard !headBytes.isEmpty else { return end }
-        following = end
-        return .trailers(stream: stream)
+        return requestEnded(stream, hasTrailers: !headBytes.isEmpty)
     }
 
     private func dataArrived(_ record: cnghttp2_event) -> HTTP2Event? {
@@ -322,17 +323,26 @@ internal import HTTPModel
         return record.kind == CNGHTTP2_EVENT_DATA_END && record.stream == stream
     }
 
-    private func requestEnded(_ stream: Int32) -> HTTP2Event? {
+    private func requestEnded(_ stream: Int32, hasTrailers: Bool = false) -> HTTP2Event? {
         guard let entry = streams[stream], !entry.wasReset, !entry.isClosed else { return nil }
         guard entry.received == entry.declared ?? entry.received || entry.discards else { return malformed(stream) }
         streams.update(stream) { $0.requestEnded = true }
-        return entry.discards ? nil : .endOfRequest(stream: stream, lastByte: entry.heldBack)
+        guard !entry.discards else { return nil }
+        let end = HTTP2Event.endOfRequest(stream: stream)
+        let trailers = HTTP2Event.trailers(stream: stream)
+        if let byte = entry.heldBack {
+            following = hasTrailers ? (trailers, end) : (end, nil)
+            return .lastByte(stream: stream, byte)
+        }
+        guard hasTrailers else { return end }
+        following = (end, nil)
+        return trailers
     }
 
     private func responseEnded(_ stream: Int32) -> HTTP2Event? {
         guard let entry = streams.update(stream, { $0.responseSent = true }) else { return nil }
         glitches.answered()
-        if !entry.requestEnded, !entry.isTunnel {
+        if !entry.requestEnded, !entry.isTunnel || !entry.isHeld {
             // The rest of the body serves nobody (RFC 9113 section 8.1).
             streams.update(stream) { $0.discards = true }
             unsafe cnghttp2_reset(session, stream, HTTP2ErrorCode.noError)

@@ -52,10 +52,11 @@ struct HTTP2Streams {
         return entries[index]
     }
 
-    /// No exchange works on it any more; `nil`: none did.
+    /// No exchange works on it any more, and what still comes is for nobody; `nil`: none did.
     mutating func release(_ number: Int32) -> HTTP2Stream? {
         guard let index = index(of: number), entries[index].isHeld else { return nil }
         entries[index].isHeld = false
+        entries[index].discards = true
         heldCount -= 1
         return entries[index]
     }
