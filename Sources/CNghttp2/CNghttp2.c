@@ -447,16 +447,20 @@ cnghttp2_session *cnghttp2_session_new(const cnghttp2_settings *settings) {
     return NULL;
 }
 
-void cnghttp2_session_free(cnghttp2_session *self) {
-    if (!self) return;
-    nghttp2_session_del(self->session);
-    /* Streams that were open are not announced as closed any more. */
-    while (self->outputs) free_output(self, self->outputs);
+static void free_scratch(cnghttp2_session *self) {
     held_free(self->events, self);
     held_free(self->arena, self);
     held_free(self->head_fields, self);
     held_free(self->head_pairs, self);
     held_free(self->head_bytes, self);
+}
+
+void cnghttp2_session_free(cnghttp2_session *self) {
+    if (!self) return;
+    nghttp2_session_del(self->session);
+    /* Streams that were open are not announced as closed any more. */
+    while (self->outputs) free_output(self, self->outputs);
+    free_scratch(self);
     free(self);
 }
 
@@ -663,6 +667,20 @@ bool cnghttp2_wants_write(cnghttp2_session *self) {
 
 size_t cnghttp2_queued_frames(cnghttp2_session *self) {
     return nghttp2_session_get_outbound_queue_size(self->session);
+}
+
+void cnghttp2_trim(cnghttp2_session *self) {
+    if (self->events_taken < self->events_count || self->block_is_open) return;
+    free_scratch(self);
+    self->events_taken = self->events_count = self->events_capacity = 0;
+    self->arena_count = self->arena_capacity = self->block_start = 0;
+    self->head_count = self->head_capacity = self->head_pairs_capacity = 0;
+    self->head_bytes_count = self->head_bytes_capacity = 0;
+    self->events = NULL;
+    self->arena = NULL;
+    self->head_fields = NULL;
+    self->head_pairs = NULL;
+    self->head_bytes = NULL;
 }
 
 size_t cnghttp2_memory(const cnghttp2_session *self) { return self->memory_held; }

@@ -142,5 +142,7 @@ bool cnghttp2_wants_read(cnghttp2_session *session);
 bool cnghttp2_wants_write(cnghttp2_session *session);
 /* Frames that wait to be written. */
 size_t cnghttp2_queued_frames(cnghttp2_session *session);
+/* Gives back what is only needed while bytes move; does nothing while events wait or a field section is unfinished. */
+void cnghttp2_trim(cnghttp2_session *session);
 /* Bytes allocated for the connection. */
 size_t cnghttp2_memory(const cnghttp2_session *session);

@@ -132,7 +132,13 @@ internal import HTTPModel
     var wantsWrite: Bool { unsafe !isDead && cnghttp2_wants_write(session) }
     /// Whether the connection is to be closed.
     var isFinished: Bool { !wantsRead && !wantsWrite }
-    /// Bytes of memory that the session holds.
+    /// Gives back the memory that only moving bytes need: for a connection that idles.
+    func trim() {
+        unsafe cnghttp2_trim(session)
+        headBytes.release()
+    }
+
+    /// Bytes of memory that the session holds, `headBytes` aside.
     var memoryHeld: Int { unsafe cnghttp2_memory(session) }
 
     // MARK: Ends

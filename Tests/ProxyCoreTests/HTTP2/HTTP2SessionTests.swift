@@ -135,6 +135,7 @@ struct HTTP2SessionTests {
             HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r
             Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\n
             """
+        driver.endsExchanges = false
         #expect(Self.respond(driver, 1, head, ends: false))
         #expect(driver.write(1, latin1("up"), ends: true))
         driver.produce()
@@ -437,6 +438,25 @@ struct HTTP2SessionTests {
         driver.feed(many)
         #expect(driver.log.filter { $0.hasPrefix("whole 1") || $0.hasPrefix("whole 2") }.count == 91)
         #expect(driver.session.memoryHeld < 8 << 20)
+    }
+
+    @Test func `an idle session gives back what moving bytes needed`() throws {
+        let driver = try Self.begun()
+        driver.session.trim()
+        let fresh = driver.session.memoryHeld
+        driver.feed(Frames.request(1, get + [("x", String(repeating: "a", count: 16_000))]))
+        #expect(driver.answer(1, LocalResponse(status: 200, body: latin1(Self.big))))
+        driver.produce()
+        #expect(driver.session.memoryHeld > fresh + 16_000)
+        driver.session.trim()
+        // But for entries of the compression's table.
+        #expect(driver.session.memoryHeld < fresh + 4096 && fresh < 64_000)
+        // Within a head nothing is given back.
+        let next = Frames.request(3, get)
+        driver.feed(Array(next.prefix(30)))
+        driver.session.trim()
+        driver.feed(Array(next.dropFirst(30)))
+        #expect(driver.log.last == "whole 3 GET / HTTP/1.1|host: a.test||")
     }
 
     @Test func `a session that holds too much memory is ended`() throws {
