@@ -51,11 +51,30 @@ enum HTTP2FieldGrammar {
     static func isValue(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
         guard let first = range.first, let last = range.last else { return true }
         guard !isBlank(bytes[first]), !isBlank(bytes[last]) else { return false }
-        for index in range {
+        var index = range.lowerBound
+        while index < range.upperBound {
+            // Eight bytes at once, as long as none of them is a control byte.
+            if range.upperBound - index >= 8, !hasControl(bytes, at: index) {
+                index += 8
+                continue
+            }
             let byte = bytes[index]
             guard byte >= 0x20 && byte != 0x7F || byte == 0x09 else { return false }
+            index += 1
         }
         return true
+    }
+
+    /// Whether one of the eight bytes at `offset` is a control byte.
+    @inline(__always)
+    private static func hasControl(_ bytes: Span<UInt8>, at offset: Int) -> Bool {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        // The load checks its bounds, and any eight bytes are a number.
+        let word = unsafe bytes.bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        let delete = word ^ (ones &* 0x7F)
+        // A byte borrows only from one below it that is a control byte itself.
+        let hits = (word &- (ones &* 0x20)) & ~word | (delete &- ones) & ~delete
+        return hits & (ones &* 0x80) != 0
     }
 
     /// Whether `range` holds no control byte and no blank: what may stand in a request line without ending a part of it.

@@ -119,6 +119,21 @@ struct HTTP2RequestWriterTests {
         }
     }
 
+    @Test func `every byte at every position of a long value`() {
+        for byte in UInt8.min...UInt8.max {
+            let isInner = byte == 9 || byte >= 0x20 && byte != 0x7F
+            for count in 7...18 {
+                for position in 1..<count {
+                    var value = Array(repeating: UInt8(0xFF), count: count)
+                    value[0] = 0x61
+                    value[position - 1] = position > 1 ? 0x80 : 0x61
+                    value.insert(byte, at: position)
+                    #expect(check(Self.base + [(latin1("x"), value)]) == isInner, "\(byte) at \(position) of \(count)")
+                }
+            }
+        }
+    }
+
     @Test(arguments: [":method", ":path", ":authority", ":scheme"])
     func `every byte at every position of a pseudo field`(name: String) {
         for byte in UInt8.min...UInt8.max {
