@@ -9,7 +9,7 @@
 enum { slice_bytes = 2048, arena_bytes_turn = 64 * 1024, field_head_bytes = 8, data_head_bytes = 9 };
 /* A WINDOW_UPDATE below this many bytes costs more than it is worth. */
 enum { small_window_update = 256 };
-/* HEADERS and CONTINUATION frames of one section; and, as nghttp2 counts it, pieces of the heads of CONTINUATION frames,
+/* HEADERS and CONTINUATION frames of one section; and, as nghttp2 counts, pieces of the heads of CONTINUATION frames,
  * of which there are nine when bytes come one by one. */
 enum { block_frames_max = 9, continuation_pieces_max = 128 };
 

@@ -7,7 +7,7 @@ enum HTTP2Event: Equatable {
     case refused(stream: Int32, status: Int)
     /// Body bytes, as a range of what `receive` was given. They count against the client's window until `consume`.
     case data(stream: Int32, range: Range<Int>)
-    /// The trailers were checked; `HTTP2Session.trailerBytes` has them as field lines. `endOfRequest` follows.
+    /// The trailers were checked; `HTTP2Session.headBytes` has them as field lines. `endOfRequest` follows.
     case trailers(stream: Int32)
     /// The last byte of a body whose declared length had come before the client ended the stream: it was held back until
     /// now, and is one more to `consume`. `trailers` or `endOfRequest` follows.
