@@ -43,6 +43,8 @@ var targets: [Target] = [
     cLibrary("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
     cLibrary("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
     cLibrary("CArgon2", pkgConfig: "libargon2", apt: "libargon2-dev"),
+    // The one C target with code: nghttp2's callbacks record events, and Swift takes them afterwards.
+    .target(name: "CNghttp2", linkerSettings: [.linkedLibrary("nghttp2")]),
     .executableTarget(
         name: "Gateway",
         dependencies: [
@@ -71,7 +73,7 @@ targets.append(
     .target(
         name: "TestSupport", dependencies: ["CLinux", "EventLoop"], path: "Tests/TestSupport", swiftSettings: settings))
 targets += module(
-    "ProxyCore", uses: ["CLinux", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http],
+    "ProxyCore", uses: ["CLinux", "CNghttp2", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http],
     testsUse: ["TestSupport"], settings: dataPlane)
 targets += module(
     "IdentityService",
