@@ -27,7 +27,7 @@ public final class Worker {
 
     private var spareExchanges: [Exchange] = []
     private var listeners: [ListenerSocket] = []
-    private var connections: [ObjectIdentifier: any ServedConnection] = [:]
+    private(set) var connections: [ObjectIdentifier: any ServedConnection] = [:]
     private var flushesDue: [HTTP2Connection] = []
     private var flushesRunning: [HTTP2Connection] = []
     private var flushAction: (() -> Void)?
