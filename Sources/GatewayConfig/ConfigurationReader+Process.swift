@@ -59,6 +59,7 @@ extension ConfigurationReader {
         let headBytesMax = value(Keys.headBytesMax, in: section)
         let fieldsMax = value(Keys.fieldsMax, in: section)
         let chunkExtensionBytesMax = value(Keys.chunkExtensionBytesMax, in: section)
+        let http2 = self.http2(self.section("http2", in: section))
         let allowInvalidUTF8 = value(Keys.allowInvalidUTF8, in: section)
         let underscoreHeaders = value(Keys.underscoreHeaders, in: section)
         guard let address, section.pair("tls") == nil || tls != nil else { return nil }
@@ -68,7 +69,14 @@ extension ConfigurationReader {
             headTimeout: headTimeout,
             bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
             headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,
-            allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
+            http2: http2, allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
+    }
+
+    private func http2(_ section: Section) -> GatewayConfiguration.HTTP2 {
+        typealias Keys = Settings.Listener
+        return .init(
+            streamsMax: value(Keys.streamsMax, in: section), streamWindow: value(Keys.streamWindow, in: section),
+            glitchesMax: value(Keys.glitchesMax, in: section))
     }
 
     private func tls(_ section: Section) -> GatewayConfiguration.TLS? {

@@ -86,6 +86,16 @@ enum Settings {
         static let chunkExtensionBytesMax = Setting.with(
             "listeners[].chunk_extension_bytes_max", .size(0...65536), default: 1024,
             help: "Chunk extensions of one message together.")
+        static let streamsMax = Setting.with(
+            "listeners[].http2.streams_max", .integer(1...1000), default: 100,
+            help: "Streams of one HTTP/2 connection that may be under way at once.")
+        static let streamWindow = Setting.with(
+            "listeners[].http2.stream_window", .size(65_535...16_777_216), default: 65_535,
+            help: "What a client may send on one stream before its bytes have gone on; held in memory for each stream.")
+        static let glitchesMax = Setting.with(
+            "listeners[].http2.glitches_max", .integer(100...10_000_000), default: 10_000,
+            help: "Where an HTTP/2 connection ends whose client costs more than it asks for: each reset, ping, "
+                + "setting, tiny window or malformed request counts from 1 to 100, and time and answers take off.")
         static let allowInvalidUTF8 = Setting.with(
             "listeners[].allow_invalid_utf8", .boolean, default: false,
             help: "Lets paths through that are not UTF-8 once decoded.")
@@ -104,7 +114,8 @@ enum Settings {
             certificate, key, minimumVersion, protocols, redirectToHTTPS, publicPort, connectionsMax,
             handshakeTimeout, headTimeout, bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
             chunkExtensionBytesMax,
-            allowInvalidUTF8, underscoreHeaders,
+            SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
+            streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,
         ]
     }
 

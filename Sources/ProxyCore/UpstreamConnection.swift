@@ -274,6 +274,7 @@ final class UpstreamConnection: EventHandler {
         }
         let framing = head.framing(requestMethod: exchange.head.method)
         body = BodyReader(framing, extensionBytesMax: UpstreamConnection.extensionBytesMax)
+        if exchange.trailers != nil { body.keepTrailers() }
         head.markHopByHop(in: buffer.bytes)
         worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
         var build = worker.largeBuffers.take()
@@ -327,6 +328,9 @@ final class UpstreamConnection: EventHandler {
                 exchange.downstream?.appendBody(buffer.bytes, range, into: &build)
                 buffer.consume(consumed)
                 if body.isFinished { return true }
+            case .trailers(let range):
+                exchange.responseTrailers.append(buffer.bytes, range)
+                buffer.consume(consumed)
             case .needMore:
                 buffer.consume(consumed)
                 return true

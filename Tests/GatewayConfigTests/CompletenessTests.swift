@@ -28,6 +28,7 @@ import Testing
             head_bytes_max: 8KiB
             fields_max: 50
             chunk_extension_bytes_max: 0
+            http2: { streams_max: 10, stream_window: 64KiB, glitches_max: 1000 }
             allow_invalid_utf8: true
             underscore_headers: refuse
           - { address: 127.0.0.1:8080, redirect_to_https: 443 }
@@ -89,6 +90,7 @@ import Testing
             preflight: pass
             allow_encoded: ["%2F"]
             body_bytes_max: 1MiB
+            trailers: { request: [x-checksum], response: [Server-Timing] }
           - { path: /p, upstream: app, public: true }
           - { path: /o, upstream: app, optional: true }
           - { path: /r, upstream: app, rules: [{ methods: [GET], require: { roles: [reader] }, limit: few }] }

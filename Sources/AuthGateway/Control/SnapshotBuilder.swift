@@ -83,8 +83,17 @@ struct SnapshotBuilder {
                     tunnelIdleTimeout: listener.tunnelIdleTimeout.nanosecondsForTimers,
                     headLimits: HeadLimits(
                         bytesMax: min(listener.headBytesMax, 65_535), fieldsMax: min(listener.fieldsMax, 128)),
-                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, filterIndex: index))
+                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, http2: http2(listener), filterIndex: index))
         }
+        return settings
+    }
+
+    private func http2(_ listener: GatewayConfiguration.Listener) -> HTTP2Settings {
+        var settings = HTTP2Settings()
+        settings.concurrentStreamsMax = listener.http2.streamsMax
+        settings.streamWindow = listener.http2.streamWindow
+        settings.connectionWindow = max(settings.connectionWindow, listener.http2.streamWindow)
+        settings.glitchUnitsMax = listener.http2.glitchesMax
         return settings
     }
 

@@ -1,6 +1,7 @@
 import GatewayConfig
 import IdentityModel
 import Policy
+import ProxyCore
 
 /// What a route of the file becomes at load: all that its exchanges ask for, by index and in bytes.
 final class CompiledRoute: Sendable {
@@ -35,6 +36,8 @@ final class CompiledRoute: Sendable {
     let allowEncoded: Set<UInt8>
     /// The longest request body; `nil` for no bound.
     let bodyBytesMax: Int?
+    /// Fields behind a body that are passed on; `nil` for none.
+    let trailers: TrailerNames?
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
@@ -74,6 +77,8 @@ final class CompiledRoute: Sendable {
         passesPreflight = route.preflightPass
         allowEncoded = route.allowEncoded
         bodyBytesMax = route.bodyBytesMax
+        let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
+        trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
     }

@@ -48,6 +48,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         var settings = listener.settings.http2
         settings.headBytesMax = listener.settings.headLimits.bytesMax
         settings.fieldsMax = listener.settings.headLimits.fieldsMax
+        settings.memoryBytesMax = max(settings.memoryBytesMax, settings.concurrentStreamsMax * 160 << 10)
         guard let session = HTTP2Session(settings, at: worker.loop.now.nanoseconds) else { return nil }
         self.session = session
         self.transport = transport
@@ -150,7 +151,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
             case .lastByte(let number, let byte):
                 let last: [1 of UInt8] = [byte]
                 stream(number)?.received(last.span)
-            case .trailers: break
+            case .trailers(let number): stream(number)?.trailersArrived(session.headBytes)
             case .endOfRequest(let number): stream(number)?.requestEnded()
             case .streamReset(let number, _): stream(number)?.wasReset()
             case .responseSent(let number): stream(number)?.responseSent()
