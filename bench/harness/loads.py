@@ -77,6 +77,11 @@ def counted_command(work: Work, site: Site, count: int) -> list[str]:
     return [*_h2load_command(work, site, 1, 1), "-n", str(count), _url(work, site)]
 
 
+def answers_counted(work: Work, printed: str) -> int:
+    """How many good answers the tool of `counted_command` had."""
+    return check_h2load(printed) if work.http2 else _said(printed)["requests"]
+
+
 def check_h2load(printed: str) -> int:
     """How many good answers h2load counted; there may be no others, and all over the wanted TLS."""
     for wanted in ("TLSv1.3", "Cipher: TLS_AES_128_GCM_SHA256", "Temp Key: X25519", "Application protocol: h2"):

@@ -28,6 +28,8 @@ class Site:
     redis_port: int | None = None
     # Permitted requests in each second, for works with a limit.
     rate: int = UNREACHABLE_RATE
+    # Instead of our binary.
+    gateway: str | None = None
 
 
 def required_tool(subject: str) -> str | None:
@@ -92,7 +94,7 @@ def _gateway(work: Work, site: Site) -> list[str]:
     lines += [
         f"  - {{ path: {pattern}, upstream: app, {credential}{limit}{access} }}" for pattern in _patterns(work, "/**")
     ]
-    return [tools.gateway(), "run", "--config", _written(site, "gateway.yaml", lines), "--dev"]
+    return [site.gateway or tools.gateway(), "run", "--config", _written(site, "gateway.yaml", lines), "--dev"]
 
 
 def _patterns(work: Work, rest: str) -> list[str]:

@@ -20,6 +20,7 @@ PACKAGES = {
     "haproxy": "haproxy",
     "nginx": "nginx-light",
     "openssl": "openssl",
+    "objcopy": "binutils",
     "redis-server": "redis-server",
     "strace": "strace",
     "taskset": "util-linux",
@@ -56,6 +57,17 @@ def gateway() -> str:
             f"there is no executable {path}: run `swift build -c release --product auth-gateway`, or set AUTH_GATEWAY"
         )
     return str(path.resolve())
+
+
+def gateway_without_debug_info() -> str:
+    """A copy of our binary for valgrind, which ends at debug information newer than itself; symbols stay."""
+    program = Path(gateway())
+    copy = TOOLS / "auth-gateway.symbols"
+    if not copy.exists() or copy.stat().st_mtime < program.stat().st_mtime:
+        TOOLS.mkdir(parents=True, exist_ok=True)
+        subprocess.run([find("objcopy"), "--strip-debug", str(program), str(copy)], check=True)
+        shutil.copymode(program, copy)
+    return str(copy)
 
 
 def compiled(name: str, *flags: str, suffix: str = "") -> str:

@@ -44,6 +44,11 @@ class Work:
         return self.tokens > 1 or self.routes > 1
 
     @property
+    def unit(self) -> str:
+        """What `bench/counts` counts by."""
+        return "MiB" if self.bulk else "exchange with its handshake" if self.handshake else "exchange"
+
+    @property
     def paths(self) -> list[str]:
         """A path for each route, in the order of the routes."""
         return ["/"] if self.routes == 1 else [f"/route-{index:05}/items/7" for index in range(self.routes)]
