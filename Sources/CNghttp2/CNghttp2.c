@@ -558,6 +558,8 @@ uint32_t cnghttp2_take_count(cnghttp2_session *self, cnghttp2_count_kind kind) {
 
 bool cnghttp2_has_counts(const cnghttp2_session *self) { return self->has_counts; }
 
+bool cnghttp2_block_is_open(const cnghttp2_session *self) { return self->block_is_open; }
+
 /* What the owner does. */
 
 static output *output_of(cnghttp2_session *self, int32_t stream) {

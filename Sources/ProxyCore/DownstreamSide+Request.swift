@@ -10,8 +10,7 @@ extension DownstreamSide {
         exchange.startedAt = worker.loop.now
         input.withBytes { exchange.bindHead($0.extracting(0..<headByteCount)) }
         responseFraming = nil
-        requestBody = BodyReader(
-            exchange.head.framing, extensionBytesMax: listener.settings.chunkExtensionBytesMax)
+        requestBody = makeBodyReader(exchange)
         state = .deciding
         clearDeadline()
         proceed(worker.filter.decide(exchange))
@@ -39,6 +38,11 @@ extension DownstreamSide {
         {
             // Bytes before the 101 could be taken for a request by the endpoint.
             fail(ExchangeError(side: .downstream, step: "request.upgrade", status: 400))
+            return
+        }
+        if !exchange.handshakeKey.isEmpty, !exchange.isWebSocketHandshake {
+            // Without the upgrade it would be another request than the client made.
+            fail(ExchangeError(side: .downstream, step: "request.upgrade", status: 403))
             return
         }
         exchange.pool = pool

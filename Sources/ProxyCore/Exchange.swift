@@ -18,6 +18,9 @@ public import HTTPModel
     /// The request is a WebSocket handshake that is passed on as such. Any other `Upgrade` is ignored (RFC 9110
     /// section 7.8): with h2c, requests would pass that nobody judges.
     var isWebSocketHandshake = false
+    /// The `Sec-WebSocket-Key` of a handshake that is the gateway's own, for a client that opened a stream for a WebSocket
+    /// (RFC 8441); else empty.
+    var handshakeKey: [UInt8] = []
     /// The filter's own data.
     public let state: AnyObject
     /// Moves on when the exchange ends: whoever waits for something compares.
@@ -130,6 +133,7 @@ public import HTTPModel
         bodyBytesMax = .max
         allowsUpgrade = true
         isWebSocketHandshake = false
+        if !handshakeKey.isEmpty { handshakeKey = [] }
         downstream = nil
         upstream = nil
         pool = nil

@@ -266,6 +266,12 @@ final class UpstreamConnection: EventHandler {
 
     private func startBody(_ exchange: Exchange, _ buffer: inout ByteBuffer, _ headByteCount: Int) {
         guard let downstream = exchange.downstream else { return }
+        guard exchange.handshakeKey.isEmpty || head.status >= 300 else {
+            // On the client's stream it would say that the WebSocket is open.
+            buffer.removeAll()
+            failExchange("response.upgrade", status: 502)
+            return
+        }
         let framing = head.framing(requestMethod: exchange.head.method)
         body = BodyReader(framing, extensionBytesMax: UpstreamConnection.extensionBytesMax)
         head.markHopByHop(in: buffer.bytes)
@@ -399,7 +405,8 @@ final class UpstreamConnection: EventHandler {
 
     private func switchProtocols(_ exchange: Exchange, _ buffer: inout ByteBuffer, _ byteCount: Int) {
         guard let downstream = exchange.downstream, exchange.isWebSocketHandshake, downstream.requestIsComplete,
-            head.minorVersion > 0, upgradeFieldCount == 1, WebSocketUpgrade.isNamed(by: head.upgrade, in: buffer.bytes)
+            head.minorVersion > 0, upgradeFieldCount == 1, WebSocketUpgrade.isNamed(by: head.upgrade, in: buffer.bytes),
+            exchange.handshakeKey.isEmpty || WebSocketUpgrade.accepts(exchange.handshakeKey, head, buffer.bytes)
         else {
             buffer.removeAll()
             failExchange("response.upgrade", status: 502)

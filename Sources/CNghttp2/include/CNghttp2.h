@@ -113,6 +113,8 @@ const uint8_t *cnghttp2_arena(const cnghttp2_session *session);
 uint32_t cnghttp2_take_count(cnghttp2_session *session, cnghttp2_count_kind kind);
 /* Whether anything was counted. */
 bool cnghttp2_has_counts(const cnghttp2_session *session);
+/* Whether a field section has begun and is not complete. */
+bool cnghttp2_block_is_open(const cnghttp2_session *session);
 
 /* Whether the stream is open in any direction and was not reset. */
 bool cnghttp2_is_open(cnghttp2_session *session, int32_t stream);
