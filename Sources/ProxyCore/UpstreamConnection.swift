@@ -180,6 +180,11 @@ final class UpstreamConnection: EventHandler {
                 return
             }
             if state == .idle {
+                // Readiness may be of bytes that the reading of the last answer took already.
+                guard endWaits || transport.hasInput() else {
+                    canRead = false
+                    return
+                }
                 // Whatever an idle connection has to say, it is no answer: its end, or bytes nobody asked for.
                 pool.forget(self)
                 close()
