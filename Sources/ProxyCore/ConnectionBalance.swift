@@ -102,6 +102,7 @@ public final class ConnectionBalance: Sendable {
 /// A connection as `accept` gave it, before any worker has read from it.
 struct AcceptedConnection: ~Copyable, Sendable {
     var descriptor: Descriptor
+    var place: ConnectionPlace
     let peer: sockaddr_storage
     /// Of the listener that accepted it.
     let settings: ListenerSettings

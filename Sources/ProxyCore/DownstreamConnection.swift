@@ -32,6 +32,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
     /// The client does not take bytes any more; noticed while the upstream was being read.
     var sendFailed = false
     private var registration = Registration.none
+    /// Among the connections of its address, until it is closed.
+    private var place: ConnectionPlace?
     private var isAdvancing = false
 
     init?(_ accepted: consuming AcceptedConnection, listener: ListenerSocket, worker: Worker) {
@@ -39,6 +41,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
         self.listener = listener
         self.worker = worker
         isSecure = listener.settings.tls != nil
+        place = .some(accepted.place)
         if let context = listener.settings.tls {
             guard let session = TLSSession(context: context, wire: worker.wire) else { return nil }
             transport = Transport(accepted.descriptor, tls: session, wire: worker.wire)
@@ -229,6 +232,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
         worker.loop.end(registration)
         worker.recycle(input.take())
         transport.close()
+        place = nil
         listener.connectionClosed()
         worker.closed(self)
     }

@@ -37,7 +37,6 @@ final class ListenerSocket: EventHandler {
     func deadlinePassed() { if isBehind { acceptInTurn() } }
 
     func connectionClosed() {
-        settings.connections.give()
         worker.counters.connectionsOpen.add(-1)
         if isBehind { worker.loop.callAgain(registration) }
     }
@@ -49,7 +48,6 @@ final class ListenerSocket: EventHandler {
         isBehind = false
         openSpareDescriptor()
         for _ in 0..<1024 {
-            let isFull = settings.connections.value >= settings.connectionsMax
             var storage = sockaddr_storage()
             var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
             let number = unsafe accept(&storage, &length)
@@ -70,13 +68,14 @@ final class ListenerSocket: EventHandler {
             }
             let descriptor = Descriptor(adopting: number)
             // At the cap: accepted and closed at once, so that a client learns it now and not at a timeout.
-            guard !isFull else {
+            guard let place = settings.connections.take(max: settings.connectionsMax) else {
                 worker.counters.connectionsRefused.add()
                 continue
             }
             worker.counters.connectionsAccepted.add()
             worker.place(
-                AcceptedConnection(descriptor: descriptor, peer: storage, settings: settings), listener: self)
+                AcceptedConnection(descriptor: descriptor, place: place, peer: storage, settings: settings),
+                listener: self)
         }
         return false
     }
@@ -87,12 +86,7 @@ final class ListenerSocket: EventHandler {
         _ = unsafe setsockopt(
             accepted.descriptor.number, CInt(IPPROTO_TCP), TCP_NODELAY, &noDelay,
             socklen_t(MemoryLayout<CInt>.size))
-        guard settings.connections.take(max: settings.connectionsMax) else {
-            worker.counters.connectionsRefused.add()
-            return nil
-        }
         guard let connection = DownstreamConnection(accepted, listener: self, worker: worker) else {
-            settings.connections.give()
             worker.counters.connectionsRefused.add()
             return nil
         }

@@ -60,16 +60,24 @@ public final class ConnectionCount: Sendable {
     /// None are open.
     public init() {}
 
-    var value: Int { open.load(ordering: .relaxed) }
-
-    /// Counts one more, unless there are `max` already.
-    func take(max: Int) -> Bool {
-        if open.add(1, ordering: .relaxed).newValue <= max { return true }
+    /// A place for one more, counted from now on; `nil` when `max` are taken.
+    func take(max: Int) -> ConnectionPlace? {
+        if open.add(1, ordering: .relaxed).newValue <= max { return ConnectionPlace(in: self) }
         give()
-        return false
+        return nil
     }
 
-    func give() { open.subtract(1, ordering: .relaxed) }
+    fileprivate func give() { open.subtract(1, ordering: .relaxed) }
+}
+
+/// One connection's place among those of its address, from accept to close, whichever worker holds it; given back when it
+/// goes out of use.
+struct ConnectionPlace: ~Copyable, Sendable {
+    private let count: ConnectionCount
+
+    fileprivate init(in count: ConnectionCount) { self.count = count }
+
+    deinit { count.give() }
 }
 
 /// One named pool of endpoints. Lengths of time are in nanoseconds.

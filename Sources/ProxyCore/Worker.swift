@@ -141,7 +141,8 @@ public final class Worker {
         }
         if let balance, let sender = accepted.sender, !accepted.isReturned {
             accepted.isReturned = true
-            _ = balance.group.hand(accepted, to: sender)
+            // The one that accepted it may drain by now.
+            if balance.group.hand(accepted, to: sender) != nil { counters.connectionsRefused.add() }
         } else {
             counters.connectionsRefused.add()
         }

@@ -57,6 +57,29 @@ struct ConnectionBalanceTests {
         #expect(eventually { workers.drainLater(1).isSet })
     }
 
+    @Test func `connections on their way to another worker are counted, and beyond the cap one is closed at once`()
+        throws
+    {
+        let workers = try Workers(count: 2, connectionsMax: 4)
+        defer { workers.stop() }
+        let release = workers.hold(1)
+        let clients = try (0..<8).map { _ in try Peer(port: workers.port) }
+        // Two are served, two wait for the worker that is held, the others end although it is.
+        for client in clients[4...] { #expect(client.sawEnd()) }
+        release.open()
+        for client in clients[..<4] {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+            client.close()
+        }
+        // Their places are free again.
+        #expect(eventually { workers.connectionCounts == [0, 0] })
+        for client in try (0..<4).map({ _ in try Peer(port: workers.port) }) {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+        }
+    }
+
     @Test func `a worker that drains gets nothing more, and what was on its way to it is answered`() throws {
         for _ in 0..<20 {
             let workers = try Workers(count: 2)
@@ -103,7 +126,7 @@ private final class Workers: @unchecked Sendable {
         init(_ address: NetworkAddress) throws { socket = try ListeningSocket(address) }
     }
 
-    init(count: Int, listening: Int? = nil) throws {
+    init(count: Int, listening: Int? = nil, connectionsMax: Int = 1000) throws {
         guard let any = NetworkAddress(numericHost: "127.0.0.1", port: 0) else { throw Peer.Problem("address") }
         sockets = try (0..<(listening ?? count)).map { _ in try Socket(any) }
         port = sockets[0].socket.address.port
@@ -112,7 +135,7 @@ private final class Workers: @unchecked Sendable {
         }
         let second = TestGateway.second
         let settings = ListenerSettings(
-            name: "test", tls: nil, port: port, connectionsMax: 1000, handshakeTimeout: 5 * second,
+            name: "test", tls: nil, port: port, connectionsMax: connectionsMax, handshakeTimeout: 5 * second,
             headTimeout: 5 * second, bodyTimeout: 5 * second, idleTimeout: 5 * second, tunnelIdleTimeout: 5 * second,
             headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50), chunkExtensionBytesMax: 64, filterIndex: 0)
         for (worker, socket) in zip(workers, sockets) {
@@ -142,6 +165,18 @@ private final class Workers: @unchecked Sendable {
     private final class Box: Sendable {
         let value: Mutex<Int>
         init(_ value: consuming Mutex<Int>) { self.value = value }
+    }
+
+    /// Holds a worker's thread until the gate is opened.
+    func hold(_ index: Int) -> Gate {
+        let entered = Gate()
+        let release = Gate()
+        workers[index].loop.mailbox.post { _ in
+            entered.open()
+            release.wait()
+        }
+        entered.wait()
+        return release
     }
 
     func drainLater(_ index: Int) -> Flag {
