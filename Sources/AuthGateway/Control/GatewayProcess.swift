@@ -37,7 +37,7 @@ enum GatewayProcess {
     static func becomeUser(_ names: GatewayConfiguration.RunAs?) throws(StartError) {
         guard let names, geteuid() == 0 else { return }
         let account: Account
-        do throws(StartError) {
+        do throws(Account.Refusal) {
             account = try Account(names)
         } catch {
             throw StartError("user: \(error)")

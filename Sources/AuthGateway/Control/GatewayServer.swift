@@ -59,11 +59,14 @@ public struct StartError: Error, CustomStringConvertible, Sendable {
 
 /// The running gateway: opens everything in the order that privileges demand, then serves until it is told to stop.
 public enum GatewayServer {
-    /// Runs until SIGTERM or SIGINT; returns when the last exchange has ended or the stop timeout has passed.
-    public static func run(_ options: RunOptions, logger: Logger) throws(StartError) {
+    /// Runs what was read of the options' file until SIGTERM or SIGINT; returns when the last exchange has ended or the
+    /// stop timeout has passed.
+    public static func run(
+        _ result: ConfigurationResult, _ options: RunOptions, logger: Logger
+    ) throws(StartError) {
         GatewayProcess.blockSignals()
         GatewayProcess.forbidDumps()
-        let (result, (configuration, compiled), warnings) = try load(options)
+        let ((configuration, compiled), warnings) = try sound(result, options)
         log(warnings, logger)
         try GatewayProcess.checkUser(configuration, options)
         try checkAccount(result, options, logger)
@@ -104,15 +107,19 @@ public enum GatewayServer {
     /// Reads the file and checks it wholly; throws every error at once where there is one.
     static func load(
         _ options: RunOptions
-    ) throws(StartError) -> (
-        result: ConfigurationResult, sound: ConfigurationCheck.Sound, warnings: [ConfigurationProblem]
-    ) {
-        let result = ConfigurationLoader.load(path: options.configurationPath, environment: options.environment)
+    ) throws(StartError) -> (sound: ConfigurationCheck.Sound, warnings: [ConfigurationProblem]) {
+        try sound(
+            ConfigurationLoader.load(path: options.configurationPath, environment: options.environment), options)
+    }
+
+    private static func sound(
+        _ result: ConfigurationResult, _ options: RunOptions
+    ) throws(StartError) -> (sound: ConfigurationCheck.Sound, warnings: [ConfigurationProblem]) {
         let check = ConfigurationCheck(result, file: options.configurationPath)
         guard let sound = check.sound else {
             throw StartError(check.problems.filter { $0.severity == .error }.report)
         }
-        return (result, sound, check.problems)
+        return (sound, check.problems)
     }
 
     /// One event for each warning, of very many the first.

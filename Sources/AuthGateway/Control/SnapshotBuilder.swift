@@ -31,7 +31,7 @@ struct SnapshotBuilder {
 
     /// Reads the file again. Nothing of the running gateway changes.
     func read(_ options: RunOptions) throws(StartError) -> Loaded {
-        let (_, (configuration, compiled), warnings) = try GatewayServer.load(options)
+        let ((configuration, compiled), warnings) = try GatewayServer.load(options)
         let watcher = FileWatcher(configuration.watchedFiles)
         do throws(TLSError) {
             return Loaded(
