@@ -10,11 +10,13 @@ extension ConfigurationReader {
         checkSources(configuration)
         checkCookie(configuration)
         checkRoleNames(configuration)
-        for block in configuration.trustedProxies where block.prefixLength == 0 || block.isAllIPv4 {
+        for peers in configuration.trustedProxies {
+            guard case .network(let block) = peers, block.prefixLength == 0 || block.isAllIPv4 else { continue }
             warning(
                 root.location(of: "trusted_proxies"), "everybody is trusted to say where requests come from",
                 cure: "name the addresses of your proxies alone")
         }
+        checkUnixPeers(configuration)
     }
 
     private func checkListeners(_ configuration: GatewayConfiguration) {
@@ -25,6 +27,17 @@ extension ConfigurationReader {
             error(
                 listener.location, "the address \(SocketAddresses.show(listener.address)) is taken by another listener",
                 cure: "give each listener, and 'admin', an address of its own")
+        }
+    }
+
+    /// Whoever comes by a Unix socket has no address: sign-in, and limits by address, would count all of them as one.
+    private func checkUnixPeers(_ configuration: GatewayConfiguration) {
+        guard !configuration.trustedProxies.contains(.unix) else { return }
+        for listener in configuration.listeners {
+            guard case .unix = listener.address else { continue }
+            warning(
+                listener.location, "nobody says who comes by this socket, so that limits by address count all as one",
+                cure: "add unix to trusted_proxies, where the proxy before it sets X-Forwarded-For itself")
         }
     }
 

@@ -7,6 +7,7 @@ internal import Telemetry
 final class ListenerSocket: EventHandler {
     var settings: ListenerSettings
     private let socket: CInt
+    private let isShared: Bool
     private let worker: Worker
     private var registration = Registration.none
     /// Connections wait in the kernel because of a cap or used-up descriptors.
@@ -14,8 +15,10 @@ final class ListenerSocket: EventHandler {
     /// Let go when descriptors are used up, to accept and close one connection instead of leaving it hanging.
     private var spareDescriptor: CInt = -1
 
-    init(socket: CInt, settings: ListenerSettings, worker: Worker) {
+    /// `isShared`: other workers accept on the same socket.
+    init(socket: CInt, isShared: Bool, settings: ListenerSettings, worker: Worker) {
         self.socket = socket
+        self.isShared = isShared
         self.settings = settings
         self.worker = worker
         openSpareDescriptor()
@@ -23,13 +26,18 @@ final class ListenerSocket: EventHandler {
 
     deinit { if spareDescriptor >= 0 { close(spareDescriptor) } }
 
-    func start() throws(SystemError) { registration = try worker.loop.register(socket, handler: self) }
+    func start() throws(SystemError) {
+        registration =
+            isShared
+            ? try worker.loop.register(shared: socket, handler: self)
+            : try worker.loop.register(socket, handler: self)
+    }
 
     /// Accepts what already waits, then no more.
     func stop() {
         // A queue holds 4,096; whoever comes meanwhile may wait in vain, as if they had come later.
         for _ in 0..<8 where !acceptAll() {}
-        worker.loop.end(registration)
+        worker.loop.end(registration, of: socket)
     }
 
     func ready(_ readiness: Readiness) { acceptInTurn() }
@@ -139,27 +147,53 @@ final class ListenerSocket: EventHandler {
     }
 }
 
-/// A socket that listens, opened once by the control thread and lent to one worker.
-public struct ListeningSocket: ~Copyable {
+/// A socket that listens, opened once by the control thread and lent to one worker, or to all where they share it.
+public struct ListeningSocket: ~Copyable, Sendable {
+    // In this order: the name goes before the queue behind it.
+    private let file: SocketFile?
     private let descriptor: Descriptor
     /// The address it is bound to, with the port that the kernel chose where 0 was asked for.
     public let address: NetworkAddress
 
-    /// Opens, binds and listens. With `SO_REUSEPORT` each worker has its own accept queue.
-    public init(_ address: NetworkAddress) throws(SystemError) {
-        let descriptor = try ListeningSocket.bound(to: address, isShared: address.family != AF_UNIX)
+    /// Opens, binds and listens. With `SO_REUSEPORT` each worker has its own accept queue; a Unix socket cannot be bound
+    /// twice, so that all workers accept on the one.
+    ///
+    /// - Parameter mode: of a Unix socket's file. One that nobody listens at any more is replaced.
+    public init(_ address: NetworkAddress, mode: UInt32 = 0o600) throws(SystemError) {
+        let path = address.unixPath
+        if let path { try SocketFile.removeStale(at: address, path: path) }
+        let descriptor = try ListeningSocket.bound(to: address, isShared: path == nil, mode: mode)
+        let file = try ListeningSocket.file(boundAt: path, mode: mode)
         guard Glibc.listen(descriptor.number, 4096) == 0 else { throw SystemError("listen \(address)") }
-        self.address = NetworkAddress.local(of: descriptor.number) ?? address
+        self.address = path == nil ? NetworkAddress.local(of: descriptor.number) ?? address : address
         self.descriptor = descriptor
+        self.file = file
+    }
+
+    private static func file(boundAt path: String?, mode: UInt32) throws(SystemError) -> SocketFile? {
+        guard let path else { return nil }
+        return .some(try SocketFile(boundAt: path, mode: mode))
     }
 
     /// Throws where another program listens already. `SO_REUSEPORT` would let both have the port, and the kernel would
-    /// split the connections between two sets of rules.
+    /// split the connections between two sets of rules. Nothing to do for a Unix socket, which only one can have.
     public static func requireFree(_ address: NetworkAddress) throws(SystemError) {
+        guard address.unixPath == nil else { return }
         _ = try bound(to: address, isShared: false)
     }
 
-    private static func bound(to address: NetworkAddress, isShared: Bool) throws(SystemError) -> Descriptor {
+    /// Whether all workers accept on this one.
+    public var isShared: Bool { address.unixPath != nil }
+
+    /// Takes a Unix socket's file away: nobody else will come.
+    public func removeFile() { file?.remove() }
+
+    /// Gives a Unix socket's file another mode.
+    public func changeMode(to mode: UInt32) { file?.changeMode(to: mode) }
+
+    private static func bound(
+        to address: NetworkAddress, isShared: Bool, mode: UInt32 = 0o600
+    ) throws(SystemError) -> Descriptor {
         let type = CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         let number = socket(address.family, type, 0)
         guard number >= 0 else { throw SystemError("socket") }
@@ -168,6 +202,8 @@ public struct ListeningSocket: ~Copyable {
         let size = socklen_t(MemoryLayout<CInt>.size)
         _ = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, size)
         if isShared { _ = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEPORT, &on, size) }
+        // Linux makes a Unix socket's file with the mode that the socket has by then: it never is wider open.
+        if address.family == AF_UNIX { _ = fchmod(number, mode) }
         if address.family == AF_INET6 { _ = unsafe setsockopt(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, &on, size) }
         guard unsafe address.withSockaddr({ unsafe bind(number, $0, $1) }) == 0 else {
             throw SystemError("bind \(address)")

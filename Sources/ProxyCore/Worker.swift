@@ -44,9 +44,9 @@ public final class Worker {
 
     // MARK: Listening
 
-    /// Starts to accept on a listening socket that stays the control thread's.
-    public func listen(on socket: CInt, settings: ListenerSettings) throws(SystemError) {
-        let listener = ListenerSocket(socket: socket, settings: settings, worker: self)
+    /// Starts to accept on a listening socket that stays the control thread's; `isShared`: others accept on it too.
+    public func listen(on socket: CInt, isShared: Bool = false, settings: ListenerSettings) throws(SystemError) {
+        let listener = ListenerSocket(socket: socket, isShared: isShared, settings: settings, worker: self)
         try listener.start()
         listeners.append(listener)
     }

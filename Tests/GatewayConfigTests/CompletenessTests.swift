@@ -7,11 +7,11 @@ import Testing
     private static let full = """
         workers: 2
         user: gateway:gateway
-        trusted_proxies: [10.0.0.0/8]
+        trusted_proxies: [10.0.0.0/8, unix]
         drain_delay: 1s
         stop_timeout: 10s
         log: { access: off, level: warning }
-        admin: { address: 127.0.0.1:9000 }
+        admin: { address: "unix:/run/admin.sock", mode: "0660" }
         listeners:
           - address: 127.0.0.1:8443
             tls: { certificates: [{ certificate: cert.pem, key: key.pem }], minimum_version: 1.3 }
@@ -28,6 +28,7 @@ import Testing
             allow_invalid_utf8: true
             underscore_headers: refuse
           - { address: 127.0.0.1:8080, redirect_to_https: 443 }
+          - { address: "unix:/run/http.sock", mode: "0660" }
         upstreams:
           app:
             endpoints: [127.0.0.1:5001]

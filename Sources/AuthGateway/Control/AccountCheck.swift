@@ -75,6 +75,19 @@ struct Account: Sendable {
     }
 }
 
+extension Account? {
+    /// Opens what listens at an address. The file of a Unix socket is made with the account's rights and is its own, as it
+    /// will be at a reload; ports are opened with those of the start.
+    func perform<Value: Sendable>(
+        for address: GatewayConfiguration.SocketAddress, _ open: @escaping @Sendable () throws(SystemError) -> Value
+    ) throws(SystemError) -> Value {
+        guard let account = self, case .unix(let path) = address else { return try open() }
+        let result = account.perform { Result { () throws(SystemError) in try open() } }
+        guard let result else { throw SystemError("become '\(account.name)' to make \(path)", code: EPERM) }
+        return try result.get()
+    }
+}
+
 /// Whether the gateway can go on as the account that `user:` names: each reload reads its files with that account's
 /// rights alone, so that a key only root may read would serve until the first reload, and never be renewed.
 struct AccountCheck {

@@ -72,7 +72,8 @@ struct SnapshotBuilder {
             let name = listener.address.text
             settings.append(
                 ListenerSettings(
-                    name: name, tls: contexts[index], port: listener.publicPort ?? sockets.port(of: name) ?? 0,
+                    name: name, tls: contexts[index],
+                    port: listener.portSeen(boundTo: sockets.port(of: name) ?? 0),
                     connectionsMax: listener.connectionsMax,
                     connections: sockets.connections(of: name) ?? ConnectionCount(),
                     handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
@@ -134,8 +135,7 @@ struct SnapshotBuilder {
     private func origins(_ configuration: GatewayConfiguration) -> Set<String> {
         var origins: Set<String> = []
         for listener in configuration.listeners where listener.redirectToHTTPSPort == nil {
-            guard case .tcp(_, let ownPort) = listener.address else { continue }
-            let port = listener.publicPort ?? ownPort
+            let port = listener.portSeen(boundTo: listener.address.port ?? 0)
             let scheme = listener.tls == nil ? "http" : "https"
             let isDefault = port == (listener.tls == nil ? 80 : 443)
             for host in configuration.routes.compactMap(\.host) where !host.hasPrefix("*.") {
@@ -275,6 +275,15 @@ extension SignatureAlgorithm {
         case .EdDSA: self = .edDSA
         case .HS256: self = .hs256
         }
+    }
+}
+
+extension GatewayConfiguration.Listener {
+    /// The port that clients see; for a Unix socket without `public_port` the usual one of its scheme.
+    func portSeen(boundTo port: UInt16) -> UInt16 {
+        if let publicPort { return publicPort }
+        guard case .unix = address else { return port }
+        return tls == nil ? 80 : 443
     }
 }
 
