@@ -67,6 +67,8 @@ extension ConfigurationReader {
         }
         let publicPort = optional(Keys.publicPort, in: section)
         let connectionsMax = value(Keys.connectionsMax, in: section)
+        let connectionsPerAddressMax = optional(Keys.connectionsPerAddressMax, in: section)
+        let proxyProtocol = list(Keys.proxyProtocol, in: section)
         let handshakeTimeout = value(Keys.handshakeTimeout, in: section)
         let headTimeout = value(Keys.headTimeout, in: section)
         let bodyTimeout = value(Keys.bodyTimeout, in: section)
@@ -81,7 +83,9 @@ extension ConfigurationReader {
         return .init(
             location: section.location, address: address, mode: mode, tls: tls,
             redirectToHTTPSPort: port.map(UInt16.init),
-            publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax, handshakeTimeout: handshakeTimeout,
+            publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax,
+            connectionsPerAddressMax: connectionsPerAddressMax, proxyProtocol: proxyProtocol ?? [],
+            handshakeTimeout: handshakeTimeout,
             headTimeout: headTimeout,
             bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
             headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,

@@ -130,6 +130,10 @@ public struct GatewayConfiguration: Sendable {
         public var publicPort: UInt16?
         /// Open connections, over all workers.
         public var connectionsMax: Int
+        /// Open connections of one client address; `nil`: as many as there may be at all.
+        public var connectionsPerAddressMax: Int?
+        /// Peers that say by the PROXY protocol whose a connection is; empty: it is not spoken.
+        public var proxyProtocol: [Peers]
         /// The longest wait for a finished TLS handshake.
         public var handshakeTimeout: Duration
         /// The longest wait for a complete request head.

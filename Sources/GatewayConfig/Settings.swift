@@ -66,9 +66,18 @@ enum Settings {
         static let connectionsMax = Setting.with(
             "listeners[].connections_max", .integer(1...1_000_000), default: 10_000,
             help: "Open connections, over all workers.")
+        static let connectionsPerAddressMax = Setting.optional(
+            "listeners[].connections_per_address_max", .integer(1...1_000_000),
+            absent: "no more than there may be at all",
+            help: "Open connections of one client address (IPv6 by /64), over all workers. Behind a proxy without "
+                + "`proxy_protocol` that is the proxy's.")
+        static let proxyProtocol = Setting<GatewayConfiguration.Peers>.optional(
+            "listeners[].proxy_protocol", .peers, absent: "not spoken", isList: true,
+            help: "Peers that begin each connection with a header of the PROXY protocol, version 1 or 2, which says "
+                + "whose it is. All others are refused.")
         static let handshakeTimeout = Setting.with(
             "listeners[].handshake_timeout", timeout, default: .seconds(10),
-            help: "Longest wait for a finished TLS handshake.")
+            help: "Longest wait for a finished TLS handshake, and before it for the header of `proxy_protocol`.")
         static let headTimeout = Setting.with(
             "listeners[].head_timeout", timeout, default: .seconds(10),
             help: "Longest wait for a complete request head.")
@@ -104,7 +113,8 @@ enum Settings {
             SettingGroup(
                 "listeners[].tls.certificates", .listOfMappings,
                 help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
-            certificate, key, minimumVersion, redirectToHTTPS, publicPort, connectionsMax, handshakeTimeout,
+            certificate, key, minimumVersion, redirectToHTTPS, publicPort, connectionsMax, connectionsPerAddressMax,
+            proxyProtocol, handshakeTimeout,
             headTimeout,
             bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax, chunkExtensionBytesMax,
             allowInvalidUTF8, underscoreHeaders,

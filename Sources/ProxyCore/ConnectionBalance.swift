@@ -103,7 +103,9 @@ public final class ConnectionBalance: Sendable {
 struct AcceptedConnection: ~Copyable, Sendable {
     var descriptor: Descriptor
     var place: ConnectionPlace
-    let peer: sockaddr_storage
+    /// The socket's, until a proxy has said another.
+    var peer: IPAddress
+    var peerPort: UInt16
     /// Of the listener that accepted it.
     let settings: ListenerSettings
     /// The worker that accepted it, once another one was to serve it.

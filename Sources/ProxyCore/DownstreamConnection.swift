@@ -37,7 +37,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
     private var isAdvancing = false
 
     init?(_ accepted: consuming AcceptedConnection, listener: ListenerSocket, worker: Worker) {
-        (peer, peerPort) = DownstreamConnection.address(accepted.peer)
+        peer = accepted.peer
+        peerPort = accepted.peerPort
         self.listener = listener
         self.worker = worker
         isSecure = listener.settings.tls != nil
@@ -61,27 +62,6 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
         }
         let settings = listener.settings
         setDeadline(state == .handshaking ? settings.handshakeTimeout : settings.headTimeout)
-    }
-
-    private static func address(_ storage: sockaddr_storage) -> (IPAddress, UInt16) {
-        let family = CInt(storage.ss_family)
-        var storage = storage
-        return unsafe withUnsafeBytes(of: &storage) { raw in
-            switch family {
-            case AF_INET:
-                // A sockaddr_in: port at 2, address at 4.
-                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
-                let address = unsafe raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self).bigEndian
-                return (IPAddress(high: 0, low: 0xFFFF_0000_0000 | UInt64(address)), port)
-            case AF_INET6:
-                // A sockaddr_in6: port at 2, address at 8.
-                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
-                let high = unsafe raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self).bigEndian
-                let low = unsafe raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self).bigEndian
-                return (IPAddress(high: high, low: low), port)
-            default: return (.unspecified, 0)
-            }
-        }
     }
 
     // MARK: Events

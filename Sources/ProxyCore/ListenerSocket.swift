@@ -81,11 +81,35 @@ final class ListenerSocket: EventHandler {
                 continue
             }
             worker.counters.connectionsAccepted.add()
-            worker.place(
-                AcceptedConnection(descriptor: descriptor, place: place, peer: storage, settings: settings),
-                listener: self)
+            let (peer, peerPort) = ListenerSocket.address(storage)
+            admit(
+                AcceptedConnection(
+                    descriptor: descriptor, place: place, peer: peer, peerPort: peerPort, settings: settings))
         }
         return false
+    }
+
+    private func admit(_ accepted: consuming AcceptedConnection) {
+        guard let peers = settings.proxyPeers else {
+            identified(accepted)
+            return
+        }
+        guard peers.contain(peer: accepted.peer) else {
+            worker.counters.proxyHeadersRefused.add()
+            settings.connections.refusals.note(.proxyPeer, peer: accepted.peer)
+            return
+        }
+        ProxyHeaderReader(accepted, listener: self, worker: worker).start()
+    }
+
+    /// Whose connection it is, is known now.
+    func identified(_ accepted: consuming AcceptedConnection) {
+        if let max = settings.connectionsPerAddressMax, !accepted.place.take(of: accepted.peer, max: max) {
+            worker.counters.connectionsRefused.add()
+            settings.connections.refusals.note(.perAddress, peer: accepted.peer)
+            return
+        }
+        worker.place(accepted, listener: self)
     }
 
     /// Begins to serve a connection; `nil` when it had to be refused.
@@ -128,6 +152,27 @@ final class ListenerSocket: EventHandler {
         }
         openSpareDescriptor()
         return number >= 0
+    }
+
+    private static func address(_ storage: sockaddr_storage) -> (IPAddress, UInt16) {
+        let family = CInt(storage.ss_family)
+        var storage = storage
+        return unsafe withUnsafeBytes(of: &storage) { raw in
+            switch family {
+            case AF_INET:
+                // A sockaddr_in: port at 2, address at 4.
+                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
+                let address = unsafe raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self).bigEndian
+                return (IPAddress(high: 0, low: 0xFFFF_0000_0000 | UInt64(address)), port)
+            case AF_INET6:
+                // A sockaddr_in6: port at 2, address at 8.
+                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
+                let high = unsafe raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self).bigEndian
+                let low = unsafe raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self).bigEndian
+                return (IPAddress(high: high, low: low), port)
+            default: return (.unspecified, 0)
+            }
+        }
     }
 
     private func openSpareDescriptor() {

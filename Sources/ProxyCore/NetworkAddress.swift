@@ -1,5 +1,4 @@
 internal import CLinux
-internal import EventLoop
 internal import Glibc
 
 /// A socket address, ready for `bind` and `connect`.

@@ -17,6 +17,8 @@ import Testing
             tls: { certificates: [{ certificate: cert.pem, key: key.pem }], minimum_version: 1.3 }
             public_port: 443
             connections_max: 10
+            connections_per_address_max: 5
+            proxy_protocol: [10.0.0.0/8, "::1", unix]
             handshake_timeout: 1s
             head_timeout: 2s
             body_timeout: 3s

@@ -184,7 +184,20 @@ final class ControlThread: @unchecked Sendable {
         if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
         if ticks % 30 == 0 { resolveNames() }
         if ticks % 300 == 0 { purgeSessions() }
+        logRefusals()
         giveMemoryBack()
+    }
+
+    /// At most once a second for each address and reason, however many there were.
+    private func logRefusals() {
+        for (name, note) in sockets.takeRefusals() {
+            logger.warning(
+                "connections.refused",
+                metadata: [
+                    "listener": "\(name)", "reason": "\(note.reason.rawValue)", "count": "\(note.count)",
+                    "last_peer": "\(note.peer)",
+                ])
+        }
     }
 
     /// The allocator keeps what connections leave behind, because a few live ones lie between: when most of a crowd

@@ -75,6 +75,11 @@ final class ListeningSockets {
     /// Counts the connections of an address.
     func connections(of name: String) -> ConnectionCount? { groups.first { $0.name == name }?.connections }
 
+    /// What was refused since this was last asked, by address.
+    func takeRefusals() -> [(name: String, note: ConnectionRefusals.Note)] {
+        groups.flatMap { group in group.connections.refusals.takeAll().map { (group.name, $0) } }
+    }
+
     private static func openGroup(
         _ name: String, _ listener: GatewayConfiguration.Listener, workers: Int, requiresFree: Bool,
         as account: Account?

@@ -76,6 +76,8 @@ struct SnapshotBuilder {
                     port: listener.portSeen(boundTo: sockets.port(of: name) ?? 0),
                     connectionsMax: listener.connectionsMax,
                     connections: sockets.connections(of: name) ?? ConnectionCount(),
+                    connectionsPerAddressMax: listener.connectionsPerAddressMax,
+                    proxyPeers: listener.proxyProtocol.isEmpty ? nil : PeerSet(listener.proxyProtocol),
                     handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
                     headTimeout: listener.headTimeout.nanosecondsForTimers,
                     bodyTimeout: listener.bodyTimeout.nanosecondsForTimers,
