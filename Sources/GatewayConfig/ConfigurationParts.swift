@@ -77,6 +77,8 @@ public struct ConfigurationParts: Sendable {
     public internal(set) var accessLog: File?
     /// The identity service's database.
     public internal(set) var database: File?
+    /// The Unix sockets to accept on.
+    public internal(set) var sockets: [File] = []
     /// The account that the process becomes.
     public internal(set) var account: Account?
 }

@@ -27,7 +27,7 @@ public struct GatewayConfiguration: Sendable {
     /// The user, and optionally group, to become after binding.
     public var user: RunAs?
     /// Peers whose `X-Forwarded-*` fields count; nobody by default.
-    public var trustedProxies: [AddressBlock]
+    public var trustedProxies: [Peers]
     /// How long the gateway goes on accepting after readiness turned false.
     public var drainDelay: Duration
     /// How long a stop waits for exchanges in flight.
@@ -71,6 +71,14 @@ public struct GatewayConfiguration: Sendable {
         public var prefixLength: Int
     }
 
+    /// Peers that are meant by what their socket says.
+    public enum Peers: Sendable, Equatable {
+        /// Those with an address in this block.
+        case network(AddressBlock)
+        /// Those that come by a Unix socket.
+        case unix
+    }
+
     /// Where events go.
     public struct Log: Sendable, Equatable {
         /// Where the access log may go.
@@ -92,6 +100,8 @@ public struct GatewayConfiguration: Sendable {
     public struct Admin: Sendable, Equatable {
         /// `nil` switches the admin listener off.
         public var address: SocketAddress?
+        /// Mode of the file, where the address is a Unix socket.
+        public var mode: UInt32
     }
 
     /// An address as the file has it; names are not resolved here.
@@ -101,12 +111,17 @@ public struct GatewayConfiguration: Sendable {
         case unix(path: String)
     }
 
+    /// Of a Unix socket's file: nobody else may connect.
+    static let socketModeByDefault: UInt32 = 0o600
+
     /// An address to accept on.
     public struct Listener: Sendable {
         /// Where it stands in the file.
         public var location: SourceLocation
-        /// Where to accept: an IP address, never a name.
+        /// Where to accept: an IP address or a path, never a name.
         public var address: SocketAddress
+        /// Mode of the file, where the address is a Unix socket.
+        public var mode: UInt32
         /// TLS; `nil` is plain HTTP.
         public var tls: TLS?
         /// Answer every request with a redirect to HTTPS on this port.
@@ -115,6 +130,10 @@ public struct GatewayConfiguration: Sendable {
         public var publicPort: UInt16?
         /// Open connections, over all workers.
         public var connectionsMax: Int
+        /// Open connections of one client address; `nil`: as many as there may be at all.
+        public var connectionsPerAddressMax: Int?
+        /// Peers that say by the PROXY protocol whose a connection is; empty: it is not spoken.
+        public var proxyProtocol: [Peers]
         /// The longest wait for a finished TLS handshake.
         public var handshakeTimeout: Duration
         /// The longest wait for a complete request head.

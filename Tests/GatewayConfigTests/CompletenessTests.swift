@@ -7,11 +7,11 @@ import Testing
     private static let full = """
         workers: 2
         user: gateway:gateway
-        trusted_proxies: [10.0.0.0/8]
+        trusted_proxies: [10.0.0.0/8, unix]
         drain_delay: 1s
         stop_timeout: 10s
         log: { access: off, level: warning }
-        admin: { address: 127.0.0.1:9000 }
+        admin: { address: "unix:/run/admin.sock", mode: "0660" }
         listeners:
           - address: 127.0.0.1:8443
             tls:
@@ -20,6 +20,8 @@ import Testing
               protocols: [http/1.1]
             public_port: 443
             connections_max: 10
+            connections_per_address_max: 5
+            proxy_protocol: [10.0.0.0/8, "::1", unix]
             handshake_timeout: 1s
             head_timeout: 2s
             body_timeout: 3s
@@ -32,6 +34,7 @@ import Testing
             allow_invalid_utf8: true
             underscore_headers: refuse
           - { address: 127.0.0.1:8080, redirect_to_https: 443 }
+          - { address: "unix:/run/http.sock", mode: "0660" }
         upstreams:
           app:
             endpoints: [127.0.0.1:5001]

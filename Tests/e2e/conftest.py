@@ -73,14 +73,17 @@ def gateway(_shared_gateway: Gateway, raw_upstream: FakeUpstream) -> Iterator[Ga
 
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
-    """Starts gateways of a test's own, each in a folder of its own; they are stopped, in good order, at its end."""
+    """Starts gateways of a test's own, each in a folder of its own; they are stopped, in good order, at its end.
+
+    With `is_started=False` the test changes the configuration and starts it itself.
+    """
     started: list[Gateway] = []
 
-    def start(upstreams: dict[str, int], changes: dict | None = None, **options) -> Gateway:
+    def start(upstreams: dict[str, int], changes: dict | None = None, is_started: bool = True, **options) -> Gateway:
         folder = tmp_path / f"gateway-{len(started)}"
         folder.mkdir()
         started.append(Gateway(folder, upstreams, changes, **options))
-        return started[-1].start()
+        return started[-1].start() if is_started else started[-1]
 
     with contextlib.ExitStack() as stack:
         yield start

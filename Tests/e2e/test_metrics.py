@@ -356,6 +356,24 @@ def test_the_process(counting: Gateway):
     assert metrics[f'build_info{{version="{version.split()[-1]}"}}'] == 1
 
 
+def test_connections_that_the_proxy_protocol_refuses(start_gateway, upstream: FakeUpstream):
+    looked_at.add("proxy_protocol_refused_total")
+    own = start_gateway({"raw": upstream.port}, is_started=False)
+    own.configuration["listeners"][1]["proxy_protocol"] = "127.0.0.1"
+    own.write()
+    own.start()
+
+    def act() -> None:
+        header = b"PROXY TCP4 192.0.2.7 192.0.2.7 1 1\r\n"
+        for source, sent in ((None, b"GET"), ("127.0.0.2", header), (None, header)):
+            with own.connect(source=source) as peer:
+                peer.sendall(sent)
+
+    moved(
+        own, act, {"proxy_protocol_refused_total": 2, "connections_accepted_total": 3, "connections_refused_total": 0}
+    )
+
+
 def test_lines_of_the_access_log_that_were_lost(start_gateway, upstream: FakeUpstream, tmp_path: Path):
     """A pipe that nobody reads takes 64 KiB, and the gateway keeps 8 MiB; what comes then is lost and counted."""
     looked_at.add("access_log_lines_dropped")

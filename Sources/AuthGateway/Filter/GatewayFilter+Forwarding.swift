@@ -71,7 +71,10 @@ extension GatewayFilter {
         exchange.upstreamFields.append("X-Forwarded-Port: " as StaticString)
         exchange.upstreamFields.append(decimal: UInt64(state.port))
         exchange.upstreamFields.append("\r\nForwarded: for=" as StaticString)
-        if exchange.clientAddress.isIPv4 {
+        if exchange.clientAddress == .unspecified {
+            // A peer on a Unix socket (RFC 7239 section 6.2).
+            exchange.upstreamFields.append("unknown" as StaticString)
+        } else if exchange.clientAddress.isIPv4 {
             exchange.clientAddress.append(to: &exchange.upstreamFields)
         } else {
             exchange.upstreamFields.append("\"[" as StaticString)
