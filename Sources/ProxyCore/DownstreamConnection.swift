@@ -157,7 +157,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     private func becomeHTTP2() {
         var taken = Transport(Descriptor(adopting: -1), tls: nil, wire: worker.wire)
         swap(&taken, &transport)
-        guard let successor = HTTP2Connection(self, taken, registration) else {
+        guard let successor = HTTP2Connection(self, taken, place.take(), registration) else {
             close()
             return
         }

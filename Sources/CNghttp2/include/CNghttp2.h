@@ -12,7 +12,8 @@ typedef struct {
     uint32_t concurrent_streams_max;
     uint32_t stream_window;
     uint32_t connection_window;
-    /* Bytes of the names and values of one field section, and their number, cookies counted one by one. */
+    /* Bytes of the names and values of one field section, and their number, cookies counted one by one and
+     * pseudo fields not at all. */
     uint32_t field_bytes_max;
     uint32_t fields_max;
     /* Bytes of one field section as they come, before they are decoded; beyond it the connection ends. */
@@ -113,6 +114,8 @@ const uint8_t *cnghttp2_arena(const cnghttp2_session *session);
 uint32_t cnghttp2_take_count(cnghttp2_session *session, cnghttp2_count_kind kind);
 /* Whether anything was counted. */
 bool cnghttp2_has_counts(const cnghttp2_session *session);
+/* The code of RFC 9113 section 7 for what cnghttp2_receive called NOT_HTTP2. */
+uint32_t cnghttp2_error_code(const cnghttp2_session *session);
 /* Whether a field section has begun and is not complete. */
 bool cnghttp2_block_is_open(const cnghttp2_session *session);
 
