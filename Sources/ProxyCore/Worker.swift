@@ -30,7 +30,9 @@ public final class Worker {
     private(set) var connections: [ObjectIdentifier: any ServedConnection] = [:]
     private var flushesDue: [HTTP2Connection] = []
     private var flushesRunning: [HTTP2Connection] = []
-    private var flushAction: (() -> Void)?
+    /// Made once: a closure for each turn would be an allocation for each turn. Nor is it ever read from an optional
+    /// and stored again, because each passage through something generic wraps it once more.
+    private var flushAction: () -> Void = {}
     private var proxyReaders: [ObjectIdentifier: ProxyHeaderReader] = [:]
     private var whenDrained: (() -> Void)?
     private var balance: (group: ConnectionBalance, own: ConnectionBalance.Member)?
@@ -44,6 +46,7 @@ public final class Worker {
         self.counters = counters
         loop = try EventLoop()
         filter = makeFilter(loop)
+        flushAction = { [unowned self] in flushConnections() }
     }
 
     // MARK: Listening
@@ -123,10 +126,7 @@ public final class Worker {
     func flushAtEndOfTurn(_ connection: HTTP2Connection) {
         flushesDue.append(connection)
         guard flushesDue.count == 1 else { return }
-        // Made once: a closure for each turn would be an allocation for each turn.
-        let action = flushAction ?? { [unowned self] in flushConnections() }
-        flushAction = action
-        loop.atEndOfTurn(action)
+        loop.atEndOfTurn(flushAction)
     }
 
     private func flushConnections() {

@@ -149,7 +149,7 @@ def _profile_of_run(bench: Bench, exchanges: int) -> Counter[tuple[str, str]]:
     with SiteDirectory(bench) as directory:
         command = [tools.find("valgrind"), "--quiet", "--tool=callgrind", "--trace-children=yes"]
         command.append(f"--callgrind-out-file={directory}/callgrind.%p")
-        gateway = tools.gateway_without_debug_info() if bench.subject == GATEWAY else None
+        gateway = tools.gateway_without_debug_info(directory) if bench.subject == GATEWAY else None
         _run(bench, directory, command, exchanges, Process, gateway)
         counts: Counter[tuple[str, str]] = Counter()
         for path in directory.glob("callgrind.*"):

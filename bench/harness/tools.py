@@ -59,14 +59,10 @@ def gateway() -> str:
     return str(path.resolve())
 
 
-def gateway_without_debug_info() -> str:
+def gateway_without_debug_info(directory: Path) -> str:
     """A copy of our binary for valgrind, which ends at debug information newer than itself; symbols stay."""
-    program = Path(gateway())
-    copy = TOOLS / "auth-gateway.symbols"
-    if not copy.exists() or copy.stat().st_mtime < program.stat().st_mtime:
-        TOOLS.mkdir(parents=True, exist_ok=True)
-        subprocess.run([find("objcopy"), "--strip-debug", str(program), str(copy)], check=True)
-        shutil.copymode(program, copy)
+    copy = directory / "auth-gateway"
+    subprocess.run([find("objcopy"), "--strip-debug", gateway(), str(copy)], check=True)
     return str(copy)
 
 

@@ -196,7 +196,7 @@ struct HTTP2FramingTests {
         // Beyond what is remembered, nobody can tell.
         for (first, ends) in [(5, ["GOAWAY 1"]), (2001, ["GOAWAY 1"]), (4001, [])] {
             let driver = try HTTP2Driver()
-            driver.feed(Frames.hello + Frames.request(Int32(first), get))
+            driver.feed(Frames.hello + Frames.request(first, get))
             driver.feed(Frames.request(3, get))
             #expect(driver.log.filter { $0.hasPrefix("whole") } == ["whole \(first) GET / HTTP/1.1|host: a.test||"])
             #expect(driver.ends == ends, "\(first)")
