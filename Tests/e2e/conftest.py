@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.echo import Echo
 from support.gateway import Gateway, binary
 from support.processes import Program, start_gunicorn, start_redis
 from support.upstream import FakeUpstream
@@ -98,6 +99,37 @@ def upstream() -> Iterator[FakeUpstream]:
     with FakeUpstream() as upstream:
         yield upstream
         assert not upstream.errors
+
+
+@pytest.fixture(scope="module")
+def _echoing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, FakeUpstream]]:
+    with FakeUpstream(Echo()) as upstream:
+        with Gateway(tmp_path_factory.mktemp("echo"), {"raw": upstream.port}, {"workers": 1}) as gateway:
+            yield gateway, upstream
+
+
+@pytest.fixture
+def echo_upstream(_echoing: tuple[Gateway, FakeUpstream]) -> FakeUpstream:
+    return _echoing[1]
+
+
+@pytest.fixture
+def echo(echo_upstream: FakeUpstream) -> Iterator[Echo]:
+    """The script behind `echo_gateway`; what it holds back is let go at the end of the test."""
+    echo_upstream.script.release.clear()
+    yield echo_upstream.script
+    echo_upstream.script.release.set()
+
+
+@pytest.fixture
+def echo_gateway(_echoing: tuple[Gateway, FakeUpstream], echo: Echo) -> Iterator[Gateway]:
+    """A gateway with one worker whose answers show whose they are; what was smuggled must never show upstream."""
+    gateway, upstream = _echoing
+    upstream.forget()
+    yield gateway
+    assert gateway.program.is_running, f"the gateway died:\n{gateway.log()[-3000:]}"
+    assert not upstream.errors
+    assert b"smuggled" not in upstream.everything_received()
 
 
 @pytest.fixture
