@@ -12,7 +12,9 @@ struct DefinedNames {
 }
 
 extension ConfigurationReader {
-    func route(_ section: Section, names: DefinedNames) -> GatewayConfiguration.Route? {
+    func route(
+        _ section: Section, names: DefinedNames, securityHeaders outer: GatewayConfiguration.SecurityHeaders
+    ) -> GatewayConfiguration.Route? {
         typealias Keys = Settings.Route
         let host = optional(Keys.host, in: section)
         let path = optional(Keys.path, in: section)
@@ -26,6 +28,7 @@ extension ConfigurationReader {
         let preflight = optional(Keys.preflight, in: section)
         let allowEncoded = list(Keys.allowEncoded, in: section)
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
+        let securityHeaders = self.securityHeaders(.route, in: section, over: outer)
         let isHostRead = host != nil || (section.pair(Keys.host.key) == nil && !isUnread(Keys.host.key, in: section))
         guard let path, isHostRead else {
             parts.unreadHosts.append(isHostRead ? host : nil)
@@ -36,7 +39,7 @@ extension ConfigurationReader {
             location: section.location, name: name ?? path, host: host, path: path,
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
-            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax)
+            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax, securityHeaders: securityHeaders)
         parts.routes.append(.init(route: route, isSound: isWhole))
         return isWhole ? route : nil
     }

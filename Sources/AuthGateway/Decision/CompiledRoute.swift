@@ -35,6 +35,7 @@ final class CompiledRoute: Sendable {
     let allowEncoded: Set<UInt8>
     /// The longest request body; `nil` for no bound.
     let bodyBytesMax: Int?
+    let securityFields: SecurityFields
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
@@ -74,6 +75,7 @@ final class CompiledRoute: Sendable {
         passesPreflight = route.preflightPass
         allowEncoded = route.allowEncoded
         bodyBytesMax = route.bodyBytesMax
+        securityFields = SecurityFields(route.securityHeaders)
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
     }
