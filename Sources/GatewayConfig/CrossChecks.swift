@@ -21,6 +21,7 @@ extension ConfigurationReader {
                 cure: "name the addresses of your proxies alone")
         }
         checkUnixPeers(configuration)
+        checkSecurityHeaders(configuration)
     }
 
     private func checkListeners(_ configuration: GatewayConfiguration) {
@@ -44,6 +45,18 @@ extension ConfigurationReader {
                 cure: "add unix to trusted_proxies, where the proxy before it sets X-Forwarded-For itself, or write "
                     + "proxy_protocol: unix, where it speaks that")
         }
+    }
+
+    private func checkSecurityHeaders(_ configuration: GatewayConfiguration) {
+        guard configuration.trustedProxies.isEmpty, configuration.listeners.allSatisfy({ $0.tls == nil }) else {
+            return
+        }
+        let all = [configuration.securityHeaders] + configuration.routes.map(\.securityHeaders)
+        guard all.contains(where: { $0.hstsMaxAge != nil }) else { return }
+        warning(
+            .init(path: "security_headers.hsts", line: 0, column: 0),
+            "no listener has TLS, and nobody is trusted to say that a proxy has, so 'hsts' is never sent",
+            cure: "give a listener 'tls', or name the proxies that end it under 'trusted_proxies'")
     }
 
     private func checkUnused(_ configuration: GatewayConfiguration) {

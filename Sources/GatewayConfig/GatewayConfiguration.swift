@@ -50,6 +50,8 @@ public struct GatewayConfiguration: Sendable {
     public var limits: [Limit]
     /// The identity service in this program.
     public var identity: Identity
+    /// Fields that tell browsers to be strict, where no route says otherwise.
+    public var securityHeaders: SecurityHeaders
     /// What is let through; the order means nothing.
     public var routes: [Route]
     /// Expectations of the file about its routes.
@@ -409,6 +411,33 @@ public struct GatewayConfiguration: Sendable {
         public var requestTrailers: [String]
         /// Names of trailer fields that the client gets, lower case.
         public var responseTrailers: [String]
+        /// Fields that tell browsers to be strict; those at the top of the file are among them.
+        public var securityHeaders: SecurityHeaders
+    }
+
+    /// Fields of answers that tell browsers to be strict; each is left out unless it is set.
+    public struct SecurityHeaders: Sendable, Equatable {
+        /// `max-age` of `Strict-Transport-Security`; `nil`: the field is not sent.
+        public var hstsMaxAge: Duration?
+        /// `includeSubDomains`.
+        public var hstsIncludesSubdomains = false
+        /// `preload`.
+        public var hstsPreloads = false
+        /// `X-Content-Type-Options: nosniff`.
+        public var forbidsSniffing = false
+        /// `X-Frame-Options`.
+        public var frameOptions: String?
+        /// `Referrer-Policy`.
+        public var referrerPolicy: String?
+        /// `Content-Security-Policy`.
+        public var contentSecurityPolicy: String?
+        /// `Permissions-Policy`.
+        public var permissionsPolicy: String?
+        /// Replaces what an application has sent itself.
+        public var replacesExisting = false
+
+        /// None.
+        public init() {}
     }
 
     /// What requests of some methods need.

@@ -65,18 +65,24 @@ extension Settings {
         static let expect = Setting.required(
             "tests[].expect", .expectation, help: "`allow`, `challenge`, `deny`, or a status.")
 
-        static let all: [any SettingDeclaration] = [
-            SettingGroup("routes", .listOfMappings, help: "What is let through, and to where; everything else is 404."),
-            name, host, path, upstream, isPublic, isOptional,
-            SettingGroup(
-                "routes[].require", .requirement, help: "What every request of the route needs: short for one rule."),
-            SettingGroup("routes[].rules", .listOfMappings, help: "What requests need, by method."),
-            methods,
-            SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
-            ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
-            SettingGroup(
-                "routes[].trailers", .mapping(word: nil), help: "Fields behind a body that are passed on."),
-            requestTrailers, responseTrailers,
+        static let all: [any SettingDeclaration] =
+            [
+                SettingGroup(
+                    "routes", .listOfMappings, help: "What is let through, and to where; everything else is 404."),
+                name, host, path, upstream, isPublic, isOptional,
+                SettingGroup(
+                    "routes[].require", .requirement, help: "What every request of the route needs: short for one rule."
+                ),
+                SettingGroup("routes[].rules", .listOfMappings, help: "What requests need, by method."),
+                methods,
+                SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
+                ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
+                SettingGroup(
+                    "routes[].trailers", .mapping(word: nil), help: "Fields behind a body that are passed on."),
+                requestTrailers, responseTrailers,
+            ] + SecurityHeaders.route.all + tests
+
+        private static let tests: [any SettingDeclaration] = [
             SettingGroup("tests", .listOfMappings, help: "Expectations, run by `check` and before every reload."),
             when,
             SettingGroup("tests[].as", .mapping(word: "nobody"), help: "Who asks; `nobody` unless given."),

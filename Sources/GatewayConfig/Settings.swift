@@ -3,7 +3,8 @@ internal import IdentityModel
 /// Every setting of `gateway.yaml`, in the order of the reference page.
 enum Settings {
     static let all: [any SettingDeclaration] =
-        process + Listener.all + Upstream.all + Session.all + Token.all + Store.all + Identity.all + Route.all
+        process + Listener.all + Upstream.all + Session.all + Token.all + Store.all + Identity.all
+        + SecurityHeaders.top.all + Route.all
 
     static let workers = Setting.optional(
         "workers", .integer(1...1024), absent: "one for each core", help: "Worker threads.")

@@ -80,6 +80,16 @@ import Testing
           verify_without_session: 401
           token_lifetime: 5m
           token_audience: me
+        security_headers:
+          hsts: 365d
+          hsts_include_subdomains: true
+          hsts_preload: true
+          nosniff: true
+          frame_options: DENY
+          referrer_policy: no-referrer
+          content_security_policy: default-src 'self'
+          permissions_policy: camera=()
+          existing: keep
         routes:
           - name: one
             host: app.example.com
@@ -94,6 +104,16 @@ import Testing
             allow_encoded: ["%2F"]
             body_bytes_max: 1MiB
             trailers: { request: [x-checksum], response: [Server-Timing] }
+            security_headers:
+              hsts: off
+              hsts_include_subdomains: false
+              hsts_preload: false
+              nosniff: false
+              frame_options: SAMEORIGIN
+              referrer_policy: off
+              content_security_policy: off
+              permissions_policy: off
+              existing: replace
           - { path: /p, upstream: app, public: true }
           - { path: /o, upstream: app, optional: true }
           - { path: /r, upstream: app, rules: [{ methods: [GET], require: { roles: [reader] }, limit: few }] }

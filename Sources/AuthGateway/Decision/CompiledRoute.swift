@@ -38,6 +38,7 @@ final class CompiledRoute: Sendable {
     let bodyBytesMax: Int?
     /// Fields behind a body that are passed on; `nil` for none.
     let trailers: TrailerNames?
+    let securityFields: SecurityFields
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
@@ -79,6 +80,7 @@ final class CompiledRoute: Sendable {
         bodyBytesMax = route.bodyBytesMax
         let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
         trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
+        securityFields = SecurityFields(route.securityHeaders)
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
     }
