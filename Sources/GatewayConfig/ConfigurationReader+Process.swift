@@ -80,8 +80,18 @@ extension ConfigurationReader {
         }
         let certificates = members.compactMap(certificate)
         let minimumVersion = value(Settings.Listener.minimumVersion, in: section)
+        let protocols = protocols(in: section)
         guard certificates.count == members.count, !certificates.isEmpty else { return nil }
-        return .init(certificates: certificates, minimumVersion: minimumVersion)
+        return .init(certificates: certificates, minimumVersion: minimumVersion, protocols: protocols)
+    }
+
+    private func protocols(in section: Section) -> [GatewayConfiguration.TLS.ApplicationProtocol] {
+        let setting = Settings.Listener.protocols
+        let protocols = list(setting, in: section) ?? GatewayConfiguration.TLS.protocolsByDefault
+        if Set(protocols).count != protocols.count {
+            error(section.location(of: setting.key), "a protocol is named twice", cure: "name it once")
+        }
+        return protocols
     }
 
     private func certificate(_ section: Section) -> GatewayConfiguration.TLS.Certificate? {

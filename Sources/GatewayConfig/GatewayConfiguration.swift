@@ -157,6 +157,14 @@ public struct GatewayConfiguration: Sendable {
         public var minimumVersion: Version
         /// Versions of TLS.
         public enum Version: String, Sendable, CaseIterable { case tls12 = "1.2", tls13 = "1.3" }
+        /// What is spoken within TLS: the first that the client has too is chosen. At least one, each once.
+        public var protocols: [ApplicationProtocol]
+        /// Protocols by their names in ALPN (RFC 7301).
+        public enum ApplicationProtocol: String, Sendable, CaseIterable { case http2 = "h2", http1 = "http/1.1" }
+        /// Those of a listener that names none.
+        public static let protocolsByDefault = isHTTP2Served ? ApplicationProtocol.allCases : [.http1]
+        /// Whether connections speak HTTP/2 where it was agreed on; without it, naming it is an error.
+        static let isHTTP2Served = false
     }
 
     /// An application behind the gateway.

@@ -244,3 +244,18 @@ extension SettingType where Value == GatewayConfiguration.RunAs {
         },
         show: { runAs in runAs.group.map { "\(runAs.user):\($0)" } ?? runAs.user })
 }
+
+extension SettingType where Value == GatewayConfiguration.TLS.ApplicationProtocol {
+    /// A protocol by its name in ALPN; one that is not served is refused by name.
+    static let applicationProtocol = SettingType(
+        name: choice.name, allowed: GatewayConfiguration.TLS.isHTTP2Served ? choice.allowed : "http/1.1",
+        schema: choice.schema,
+        read: { text throws(Refusal) in
+            let value = try choice.read(text)
+            guard value != .http2 || GatewayConfiguration.TLS.isHTTP2Served else {
+                throw Refusal("HTTP/2 is not built yet")
+            }
+            return value
+        },
+        show: choice.show)
+}

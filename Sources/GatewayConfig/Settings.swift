@@ -48,6 +48,12 @@ enum Settings {
         static let minimumVersion = Setting.with(
             "listeners[].tls.minimum_version", .choice, default: GatewayConfiguration.TLS.Version.tls12,
             help: "The lowest TLS version.")
+        static let protocols = Setting<GatewayConfiguration.TLS.ApplicationProtocol>.optional(
+            "listeners[].tls.protocols", .applicationProtocol,
+            absent: GatewayConfiguration.TLS.protocolsByDefault.map { "`\($0.rawValue)`" }.joined(separator: ", "),
+            isList: true,
+            help: "What is spoken within TLS: the first of the list that the client names in ALPN. A client that names "
+                + "none gets `http/1.1`; where nothing fits, the handshake fails.")
         static let redirectToHTTPS = Setting.optional(
             "listeners[].redirect_to_https", .integer(1...65535), absent: "requests are served",
             help: "Answers every request with a redirect to HTTPS on this port.")
@@ -95,9 +101,9 @@ enum Settings {
             SettingGroup(
                 "listeners[].tls.certificates", .listOfMappings,
                 help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
-            certificate, key, minimumVersion, redirectToHTTPS, publicPort, connectionsMax, handshakeTimeout,
-            headTimeout,
-            bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax, chunkExtensionBytesMax,
+            certificate, key, minimumVersion, protocols, redirectToHTTPS, publicPort, connectionsMax,
+            handshakeTimeout, headTimeout, bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
+            chunkExtensionBytesMax,
             allowInvalidUTF8, underscoreHeaders,
         ]
     }

@@ -27,7 +27,7 @@ public final class Worker {
 
     private var spareExchanges: [Exchange] = []
     private var listeners: [ListenerSocket] = []
-    private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
+    private(set) var connections: [ObjectIdentifier: DownstreamConnection] = [:]
     private var whenDrained: (() -> Void)?
     private var balance: (group: ConnectionBalance, own: ConnectionBalance.Member)?
     private var dateSeconds: Int64 = -1

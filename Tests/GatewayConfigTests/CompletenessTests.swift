@@ -14,7 +14,10 @@ import Testing
         admin: { address: 127.0.0.1:9000 }
         listeners:
           - address: 127.0.0.1:8443
-            tls: { certificates: [{ certificate: cert.pem, key: key.pem }], minimum_version: 1.3 }
+            tls:
+              certificates: [{ certificate: cert.pem, key: key.pem }]
+              minimum_version: 1.3
+              protocols: [http/1.1]
             public_port: 443
             connections_max: 10
             handshake_timeout: 1s

@@ -58,7 +58,8 @@ struct SnapshotBuilder {
             contexts.append(
                 try TLSContext(
                     certificates: tls.certificates.map { CertificateFiles(certificate: $0.certificate, key: $0.key) },
-                    minimumVersionIsTLS13: tls.minimumVersion == .tls13, tickets: tickets))
+                    minimumVersionIsTLS13: tls.minimumVersion == .tls13,
+                    protocols: tls.protocols.map(ApplicationProtocol.init), tickets: tickets))
         }
         return contexts
     }
@@ -275,6 +276,16 @@ extension SignatureAlgorithm {
         case .EdDSA: self = .edDSA
         case .HS256: self = .hs256
         }
+    }
+}
+
+extension ApplicationProtocol {
+    init(_ name: GatewayConfiguration.TLS.ApplicationProtocol) {
+        self =
+            switch name {
+            case .http2: .http2
+            case .http1: .http1
+            }
     }
 }
 
