@@ -10,6 +10,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
     let peer: IPAddress
     let peerPort: UInt16
     let isSecure: Bool
+    private(set) var handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
     var state = DownstreamState.handshaking
@@ -152,6 +153,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
         switch transport.handshake() {
         case .bytes:
             if transport.wasResumed { worker.counters.handshakesResumed.add() }
+            handshake = transport.handshakeFacts
             state = .readingHead
             canRead = true
             setDeadline(listener.settings.headTimeout)
@@ -190,6 +192,12 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
         case .handshaking, .deciding, .closed: break
         }
         return state != .closed
+    }
+
+    /// Whether the handshake ran under a policy that a context still has; false while it runs.
+    func isUnderPolicy(of context: TLSContext?) -> Bool {
+        guard let handshake, let context else { return !isSecure && context == nil }
+        return context.policies.contains { $0 == handshake.policy }
     }
 
     // MARK: Ends

@@ -80,6 +80,8 @@ public import HTTPModel
     public var peerPort: UInt16 { downstream?.peerPort ?? 0 }
     /// Whether the client used TLS.
     public var isSecure: Bool { downstream?.isSecure ?? false }
+    /// What the connection's TLS handshake came to; `nil` without TLS, and once the connection is gone.
+    public var handshake: HandshakeFacts? { downstream?.handshake }
     /// The port that clients of the listener see; zero once the connection is gone.
     public var listenerPort: UInt16 { downstream?.listener.settings.port ?? 0 }
     /// The place of the listener among the filter's own settings, as of the snapshot that the connection knows; -1 once

@@ -216,7 +216,7 @@ def test_R53_the_lowest_tls_version_holds_after_a_reload(start_gateway, upstream
     plain = gateway.connect()
     plain.sendall(ask + b"\r\n")
     assert read_response(plain).status == 200
-    gateway.configuration["listeners"][0]["tls"]["minimum_version"] = "1.3"
+    gateway.configuration["listeners"][0]["tls"]["profile"] = "modern"
     gateway.reload()
     # Connections of the old policy end: idle ones now, the others with their exchange. Those without TLS stay.
     assert read_all(idle) == (b"", True)

@@ -61,7 +61,7 @@ def _gateway(work: Work, site: Site) -> list[str]:
     ]
     if work.tls:
         certificate = f"{{ certificate: '{files.certificate}', key: '{files.certificate_key}' }}"
-        lines.append(f"    tls: {{ minimum_version: '1.3', certificates: [{certificate}] }}")
+        lines.append(f"    tls: {{ profile: modern, certificates: [{certificate}] }}")
     lines += [
         "upstreams:",
         f"  app: {{ endpoints: ['127.0.0.1:{site.upstream_port}'], keep_alive: {{ connections_max: 256 }} }}",
