@@ -138,7 +138,9 @@ class Authority:
             revocation_time=None if good else NOW - DAY,
             revocation_reason=None,
         )
+        # With the signer's certificate: not every client looks for it in the server's chain.
         builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, self.certificate)
+        builder = builder.certificates([self.certificate])
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
