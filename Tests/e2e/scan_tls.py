@@ -16,7 +16,7 @@ from support.gateway import DOMAIN, Gateway
 from support.upstream import FakeUpstream
 
 HOST = f"raw.{DOMAIN}"
-#: What testssl reports although it is no finding of the gateway's; the reasons are in docs/OPERATIONS.md.
+#: What testssl reports although it is no finding of the gateway's; the reason is in docs/OPERATIONS.md.
 EXCEPTIONS = {"engine_problem"}
 #: The severities of testssl that are none.
 FINE = {"OK", "INFO", "DEBUG"}
@@ -59,7 +59,16 @@ def test_sslyze_finds_nothing_against_the_intermediate_profile(scanned: Gateway)
 def test_testssl_finds_nothing(scanned: Gateway):
     report = scanned.folder / "testssl.csv"
     command = ["testssl", "--add-ca", scanned.authority.path, "-p", "-s", "-f", "-U", "--ip", "127.0.0.1"]
-    command += ["--csvfile", str(report), "--quiet", "--color", "0", "--warnings", "off", f"{HOST}:{scanned.https_port}"]
+    command += [
+        "--csvfile",
+        str(report),
+        "--quiet",
+        "--color",
+        "0",
+        "--warnings",
+        "off",
+        f"{HOST}:{scanned.https_port}",
+    ]
     environment = {**os.environ, "TERM": os.environ.get("TERM", "dumb")}
     done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False, env=environment)
     print(done.stdout)

@@ -1,7 +1,9 @@
 """TLS by the host asked for: certificates, rules of hosts, and requests that come over another host's connection."""
 
+import base64
+import datetime
+import os
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -204,8 +206,6 @@ def _listener(start_gateway: Callable[..., Gateway], upstream: FakeUpstream, cer
 def test_a_staple_that_ends_is_stapled_no_more_and_said_so_once(
     authority: Authority, tmp_path: Path, upstream, start_gateway
 ):
-    import datetime
-
     issued = authority.issue("ending", [dns(f"raw.{DOMAIN}")])
     place = tmp_path / "staple.der"
     end = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(seconds=8)
@@ -244,12 +244,16 @@ def test_a_staple_that_is_no_good_is_an_error_with_a_cure(authority: Authority, 
 # Tickets
 
 
+def ticket_key() -> str:
+    return base64.b64encode(os.urandom(80)).decode()
+
+
 def test_nodes_that_share_a_file_of_keys_resume_each_others_sessions(
     authority: Authority, tmp_path: Path, upstream, start_gateway
 ):
-    made = subprocess.run("openssl rand 80 | base64 -w 0", shell=True, capture_output=True, text=True, check=True)
+    made = ticket_key()
     place = tmp_path / "tickets"
-    place.write_text(made.stdout + "\n")
+    place.write_text(made + "\n")
     place.chmod(0o600)
     tls = {"ticket_keys_file": str(place)}
     one, two = (start_gateway({"raw": upstream.port}, {"tls": tls}) for _ in range(2))
@@ -264,12 +268,12 @@ def test_nodes_that_share_a_file_of_keys_resume_each_others_sessions(
     # A new key comes first; what the old one made is still read, at a node that has it.
     own = context(str(one.certificates / "ca.pem"), version=TLS12)
     session = ask(one.https_port, own, name, name, "/public/x").session
-    newer = subprocess.run("openssl rand 80 | base64 -w 0", shell=True, capture_output=True, text=True, check=True)
-    place.write_text(newer.stdout + "\n" + made.stdout + "\n")
+    newer = ticket_key()
+    place.write_text(newer + "\n" + made + "\n")
     wait_until(lambda: one.metrics()["config_reloads_total"] == 1, "the new key is read")
     assert ask(one.https_port, own, name, name, "/public/x", session).was_resumed
     # Without the old key it is not.
-    place.write_text(newer.stdout + "\n")
+    place.write_text(newer + "\n")
     wait_until(lambda: one.metrics()["config_reloads_total"] == 2, "the old key is gone")
     wait_until(
         lambda: not ask(one.https_port, own, name, name, "/public/x", session).was_resumed, "the session is not resumed"
@@ -279,7 +283,7 @@ def test_nodes_that_share_a_file_of_keys_resume_each_others_sessions(
     wait_until(lambda: one.metrics()["config_reload_failures_total"] == 1, "the bad file is refused")
     session = ask(one.https_port, own, name, name, "/public/x").session
     assert ask(one.https_port, own, name, name, "/public/x", session).was_resumed
-    assert newer.stdout[:20] not in one.log()
+    assert newer[:20] not in one.log()
 
 
 def test_the_keys_of_a_process_outlive_reloads(upstream, start_gateway):
@@ -303,9 +307,9 @@ def test_the_keys_of_a_process_outlive_reloads(upstream, start_gateway):
     ],
 )
 def test_a_file_of_keys_that_is_no_good_is_an_error(tmp_path: Path, text: str | None, mode: int, problem: str):
-    made = subprocess.run("openssl rand 80 | base64 -w 0", shell=True, capture_output=True, text=True, check=True)
+    made = ticket_key()
     place = tmp_path / "tickets"
-    place.write_text(made.stdout if text is None else text)
+    place.write_text(made if text is None else text)
     place.chmod(mode)
     gateway = Gateway(tmp_path, {"raw": 1}, {"tls": {"ticket_keys_file": str(place)}})
     done = gateway.command("check", "--config", gateway.configuration_file, check=False)
