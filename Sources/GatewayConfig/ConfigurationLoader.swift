@@ -81,6 +81,7 @@ extension ConfigurationReader {
         let stopTimeout = value(Settings.stopTimeout, in: root)
         let log = self.log(in: root)
         let admin = self.admin(in: root)
+        let tickets = self.tickets(in: root)
         let listenerSections = needed("listeners", in: root)
         let listeners = listenerSections.compactMap(listener)
         let upstreamPairs = named("upstreams", in: root)
@@ -97,6 +98,7 @@ extension ConfigurationReader {
         let limitPairs = named("limits", in: root)
         let limits = limitPairs.compactMap { limit($0.pair, at: $0.path, hasRedis: hasRedis) }
 
+        let securityHeaders = self.securityHeaders(.top, in: root, over: .init())
         let routeSections = needed("routes", in: root)
         // What could not be read may hold whatever a route asks for; it is reported once, where it stands.
         let isAuthenticationUnread =
@@ -113,8 +115,10 @@ extension ConfigurationReader {
                 : limitPairs.reduce(into: [:]) { keys, limit in
                     keys.updateValue(limits.first { $0.name == limit.pair.key }?.key, forKey: limit.pair.key)
                 },
-            credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers)
-        let routes = routeSections.compactMap { route($0, names: names) }
+            credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers,
+            hasClientCertificates: isUnread("listeners", in: root) || !isSound("listeners")
+                || listeners.contains { $0.tls?.asksForCertificates == true })
+        let routes = routeSections.compactMap { route($0, names: names, securityHeaders: securityHeaders) }
         let testSections = sections("tests", in: root)
         let tests = testSections.compactMap { test($0, roles: roles) }
         if routeSections.isEmpty { parts.unreadHosts.append(nil) }
@@ -129,9 +133,11 @@ extension ConfigurationReader {
 
         let configuration = GatewayConfiguration(
             workers: workers, user: user, trustedProxies: trustedProxies, drainDelay: drainDelay,
-            stopTimeout: stopTimeout, log: log, admin: admin, listeners: listeners, upstreams: upstreams,
+            stopTimeout: stopTimeout, log: log, admin: admin, tickets: tickets, listeners: listeners,
+            upstreams: upstreams,
             authentication: .init(session: session, jwt: issuers, jwtCacheEntriesMax: tokenCacheEntriesMax),
-            roles: roles, redis: redis, limits: limits, identity: identity, routes: routes, tests: tests)
+            roles: roles, redis: redis, limits: limits, identity: identity,
+            securityHeaders: securityHeaders, routes: routes, tests: tests)
         check(configuration, root: root)
         let written =
             listenerSections.count + upstreamPairs.count + limitPairs.count + routeSections.count + testSections.count

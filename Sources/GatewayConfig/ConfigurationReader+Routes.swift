@@ -9,10 +9,14 @@ struct DefinedNames {
     /// Credentials for routes that name none.
     var credentials: [CredentialKind]
     var hasIssuers: Bool
+    /// Whether a listener asks for client certificates, or may.
+    var hasClientCertificates: Bool
 }
 
 extension ConfigurationReader {
-    func route(_ section: Section, names: DefinedNames) -> GatewayConfiguration.Route? {
+    func route(
+        _ section: Section, names: DefinedNames, securityHeaders outer: GatewayConfiguration.SecurityHeaders
+    ) -> GatewayConfiguration.Route? {
         typealias Keys = Settings.Route
         let host = optional(Keys.host, in: section)
         let path = optional(Keys.path, in: section)
@@ -26,6 +30,10 @@ extension ConfigurationReader {
         let preflight = optional(Keys.preflight, in: section)
         let allowEncoded = list(Keys.allowEncoded, in: section)
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
+        let trailers = self.section("trailers", in: section)
+        let requestTrailers = list(Keys.requestTrailers, in: trailers)
+        let responseTrailers = list(Keys.responseTrailers, in: trailers)
+        let securityHeaders = self.securityHeaders(.route, in: section, over: outer)
         let isHostRead = host != nil || (section.pair(Keys.host.key) == nil && !isUnread(Keys.host.key, in: section))
         guard let path, isHostRead else {
             parts.unreadHosts.append(isHostRead ? host : nil)
@@ -36,7 +44,9 @@ extension ConfigurationReader {
             location: section.location, name: name ?? path, host: host, path: path,
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
-            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax)
+            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax,
+            requestTrailers: requestTrailers ?? [], responseTrailers: responseTrailers ?? [],
+            securityHeaders: securityHeaders)
         parts.routes.append(.init(route: route, isSound: isWhole))
         return isWhole ? route : nil
     }
@@ -200,6 +210,12 @@ extension ConfigurationReader {
         guard !given.contains(.jwt) || names.hasIssuers else {
             error(
                 location, "no issuer of tokens is configured", cure: "add one under authentication.jwt, or remove jwt")
+            return nil
+        }
+        guard !given.contains(.certificate) || names.hasClientCertificates else {
+            error(
+                location, "no listener asks for client certificates",
+                cure: "add client_certificates to its 'tls', or remove certificate")
             return nil
         }
         return CredentialKind.allCases.filter(given.contains)

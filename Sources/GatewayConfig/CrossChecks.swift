@@ -8,13 +8,22 @@ extension ConfigurationReader {
         checkRouteNames(configuration)
         checkIssuers(configuration)
         checkSources(configuration)
+        checkPrefixes(configuration)
+        checkClientCertificates(configuration)
         checkCookie(configuration)
         checkRoleNames(configuration)
-        for block in configuration.trustedProxies where block.prefixLength == 0 || block.isAllIPv4 {
+        for peers in configuration.trustedProxies where peers.isEverybody {
             warning(
                 root.location(of: "trusted_proxies"), "everybody is trusted to say where requests come from",
                 cure: "name the addresses of your proxies alone")
         }
+        for listener in configuration.listeners where listener.proxyProtocol.contains(where: \.isEverybody) {
+            warning(
+                listener.location, "everybody is believed whose connection it is, by 'proxy_protocol'",
+                cure: "name the addresses of your proxies alone")
+        }
+        checkUnixPeers(configuration)
+        checkSecurityHeaders(configuration)
     }
 
     private func checkListeners(_ configuration: GatewayConfiguration) {
@@ -26,6 +35,30 @@ extension ConfigurationReader {
                 listener.location, "the address \(SocketAddresses.show(listener.address)) is taken by another listener",
                 cure: "give each listener, and 'admin', an address of its own")
         }
+    }
+
+    /// Whoever comes by a Unix socket has no address: sign-in, and limits by address, would count all of them as one.
+    private func checkUnixPeers(_ configuration: GatewayConfiguration) {
+        guard !configuration.trustedProxies.contains(.unix) else { return }
+        for listener in configuration.listeners {
+            guard case .unix = listener.address, listener.proxyProtocol.isEmpty else { continue }
+            warning(
+                listener.location, "nobody says who comes by this socket, so that limits by address count all as one",
+                cure: "add unix to trusted_proxies, where the proxy before it sets X-Forwarded-For itself, or write "
+                    + "proxy_protocol: unix, where it speaks that")
+        }
+    }
+
+    private func checkSecurityHeaders(_ configuration: GatewayConfiguration) {
+        guard configuration.trustedProxies.isEmpty, configuration.listeners.allSatisfy({ $0.tls == nil }) else {
+            return
+        }
+        let all = [configuration.securityHeaders] + configuration.routes.map(\.securityHeaders)
+        guard all.contains(where: { $0.hstsMaxAge != nil }) else { return }
+        warning(
+            .init(path: "security_headers.hsts", line: 0, column: 0),
+            "no listener has TLS, and nobody is trusted to say that a proxy has, so 'hsts' is never sent",
+            cure: "give a listener 'tls', or name the proxies that end it under 'trusted_proxies'")
     }
 
     private func checkUnused(_ configuration: GatewayConfiguration) {
@@ -91,13 +124,21 @@ extension ConfigurationReader {
                     + "and nothing tells those of \(issuer.issuer.quoted) from others",
                 cure: "give the issuer a 'prefix', or the routes 'credentials' of one kind")
         }
-        let prefixed = issuers.filter { $0.prefix != nil }
-        for (index, issuer) in prefixed.enumerated() {
-            let own = issuer.prefix ?? ""
-            for other in prefixed[..<index]
-            where own.hasPrefix(other.prefix ?? "") || (other.prefix ?? "").hasPrefix(own) {
+    }
+
+    /// A name with a prefix must not be one of another source.
+    private func checkPrefixes(_ configuration: GatewayConfiguration) {
+        let issuers = configuration.authentication.jwt.filter { isSound($0.location.path) }
+        var prefixed = issuers.compactMap { issuer in issuer.prefix.map { (issuer.issuer, $0, issuer.location) } }
+        if configuration.routes.contains(where: { $0.credentials.contains(.certificate) }) {
+            prefixed += configuration.clientCertificateSources.compactMap { source in
+                source.prefix.map { (source.sourceName, $0, source.location) }
+            }
+        }
+        for (index, (_, own, location)) in prefixed.enumerated() {
+            for (other, prefix, _) in prefixed[..<index] where own.hasPrefix(prefix) || prefix.hasPrefix(own) {
                 error(
-                    issuer.location, "the prefix \(own.quoted) cannot be told from that of \(other.issuer.quoted)",
+                    location, "the prefix \(own.quoted) cannot be told from that of \(other.quoted)",
                     cure: "choose prefixes of which none begins with another")
             }
         }
@@ -155,7 +196,8 @@ extension ConfigurationReader {
         guard isSound("roles"), isSound("authentication.jwt"), !configuration.roles.isEmpty,
             configuration.authentication.jwt.allSatisfy(\.isOwn)
         else { return }
-        let known = Set(configuration.roles.keys.map(\.name)).union(derivedRoles)
+        let ofCertificates = configuration.clientCertificateSources.flatMap { $0.roles.map(\.name) }
+        let known = Set(configuration.roles.keys.map(\.name)).union(derivedRoles).union(ofCertificates)
         for route in configuration.routes {
             guard case .rules(let rules) = route.access else { continue }
             for rule in rules {
@@ -185,6 +227,14 @@ extension GatewayConfiguration.TokenIssuer {
 
     /// Whether its users are those of sessions, under the same names.
     var namesDirectoryUsers: Bool { isOwn && prefix == nil && usernameClaim == "preferred_username" }
+}
+
+extension GatewayConfiguration.Peers {
+    /// Every address there is.
+    var isEverybody: Bool {
+        guard case .network(let block) = self else { return false }
+        return block.prefixLength == 0 || block.isAllIPv4
+    }
 }
 
 extension GatewayConfiguration.AddressBlock {

@@ -27,7 +27,7 @@ public struct GatewayConfiguration: Sendable {
     /// The user, and optionally group, to become after binding.
     public var user: RunAs?
     /// Peers whose `X-Forwarded-*` fields count; nobody by default.
-    public var trustedProxies: [AddressBlock]
+    public var trustedProxies: [Peers]
     /// How long the gateway goes on accepting after readiness turned false.
     public var drainDelay: Duration
     /// How long a stop waits for exchanges in flight.
@@ -36,6 +36,8 @@ public struct GatewayConfiguration: Sendable {
     public var log: Log
     /// The listener for operators.
     public var admin: Admin
+    /// Session tickets of all listeners with TLS.
+    public var tickets: Tickets
     /// The addresses to accept on; at least one.
     public var listeners: [Listener]
     /// The applications behind the gateway, in the order of the file.
@@ -50,6 +52,8 @@ public struct GatewayConfiguration: Sendable {
     public var limits: [Limit]
     /// The identity service in this program.
     public var identity: Identity
+    /// Fields that tell browsers to be strict, where no route says otherwise.
+    public var securityHeaders: SecurityHeaders
     /// What is let through; the order means nothing.
     public var routes: [Route]
     /// Expectations of the file about its routes.
@@ -69,6 +73,14 @@ public struct GatewayConfiguration: Sendable {
         public var address: [UInt8]
         /// Prefix length counted in those 128 bits.
         public var prefixLength: Int
+    }
+
+    /// Peers that are meant by what their socket says.
+    public enum Peers: Sendable, Equatable {
+        /// Those with an address in this block.
+        case network(AddressBlock)
+        /// Those that come by a Unix socket.
+        case unix
     }
 
     /// Where events go.
@@ -92,6 +104,8 @@ public struct GatewayConfiguration: Sendable {
     public struct Admin: Sendable, Equatable {
         /// `nil` switches the admin listener off.
         public var address: SocketAddress?
+        /// Mode of the file, where the address is a Unix socket.
+        public var mode: UInt32
     }
 
     /// An address as the file has it; names are not resolved here.
@@ -101,12 +115,17 @@ public struct GatewayConfiguration: Sendable {
         case unix(path: String)
     }
 
+    /// Of a Unix socket's file: nobody else may connect.
+    static let socketModeByDefault: UInt32 = 0o600
+
     /// An address to accept on.
     public struct Listener: Sendable {
         /// Where it stands in the file.
         public var location: SourceLocation
-        /// Where to accept: an IP address, never a name.
+        /// Where to accept: an IP address or a path, never a name.
         public var address: SocketAddress
+        /// Mode of the file, where the address is a Unix socket.
+        public var mode: UInt32
         /// TLS; `nil` is plain HTTP.
         public var tls: TLS?
         /// Answer every request with a redirect to HTTPS on this port.
@@ -115,6 +134,10 @@ public struct GatewayConfiguration: Sendable {
         public var publicPort: UInt16?
         /// Open connections, over all workers.
         public var connectionsMax: Int
+        /// Open connections of one client address; `nil`: as many as there may be at all.
+        public var connectionsPerAddressMax: Int?
+        /// Peers that say by the PROXY protocol whose a connection is; empty: it is not spoken.
+        public var proxyProtocol: [Peers]
         /// The longest wait for a finished TLS handshake.
         public var handshakeTimeout: Duration
         /// The longest wait for a complete request head.
@@ -131,10 +154,22 @@ public struct GatewayConfiguration: Sendable {
         public var fieldsMax: Int
         /// Total bytes of chunk extensions in one message.
         public var chunkExtensionBytesMax: Int
+        /// Bounds of HTTP/2 connections.
+        public var http2: HTTP2
         /// Lets paths through that are not UTF-8 once decoded.
         public var allowInvalidUTF8: Bool
         /// What happens to field names with `_`.
         public var underscoreHeaders: UnderscoreHeaders
+    }
+
+    /// Bounds of one HTTP/2 connection.
+    public struct HTTP2: Sendable {
+        /// Streams that may be under way at once.
+        public var streamsMax: Int
+        /// Body bytes that a client may send on one stream before they have gone on.
+        public var streamWindow: Int
+        /// Units of the glitch account at which the connection ends.
+        public var glitchesMax: Int
     }
 
     /// What happens to a field name with `_` that is no alias of a protected one.
@@ -150,19 +185,79 @@ public struct GatewayConfiguration: Sendable {
             public var certificate: String
             /// PEM file with the private key.
             public var key: String
+            /// File with an OCSP response in DER, to be stapled.
+            public var ocsp: String?
         }
-        /// The first one answers where no name fits.
-        public var certificates: [Certificate]
-        /// The lowest version accepted.
-        public var minimumVersion: Version
-        /// Versions of TLS.
-        public enum Version: String, Sendable, CaseIterable { case tls12 = "1.2", tls13 = "1.3" }
-        /// What is spoken within TLS: the first that the client has too is chosen. At least one, each once.
-        public var protocols: [ApplicationProtocol]
+        /// Mozilla's profiles.
+        public enum Profile: String, Sendable, CaseIterable { case intermediate, modern }
         /// Protocols by their names in ALPN (RFC 7301).
         public enum ApplicationProtocol: String, Sendable, CaseIterable { case http2 = "h2", http1 = "http/1.1" }
+        /// What connections must fulfil to carry requests for certain hosts.
+        public struct Rules: Sendable, Equatable {
+            /// Versions and ciphers.
+            public var profile: Profile
+            /// `nil`: none are asked for.
+            public var clientCertificates: ClientCertificates?
+        }
+        /// Hosts with rules of their own.
+        public struct Hosts: Sendable, Equatable {
+            /// Where they stand in the file.
+            public var location: SourceLocation
+            /// Lower case; a leading `*.` stands for one or more labels.
+            public var names: [String]
+            /// What holds for them.
+            public var rules: Rules
+        }
+        /// Certificates that clients show.
+        public struct ClientCertificates: Sendable, Equatable {
+            /// Whether there is a connection without one.
+            public enum Mode: String, Sendable, CaseIterable { case request, require }
+            /// What of a certificate names its subject.
+            public enum Identifier: String, Sendable, CaseIterable {
+                case uri = "san_uri"
+                case email = "san_email"
+                case dns = "san_dns"
+                case commonName = "subject_cn"
+            }
+            /// Where they stand in the file.
+            public var location: SourceLocation
+            /// Whether there is a connection without one.
+            public var mode: Mode
+            /// PEM file of those who vouch for clients.
+            public var authorities: String
+            /// PEM file of revocation lists.
+            public var revocations: String?
+            /// The most authorities between a certificate and one of `authorities`.
+            public var depth: Int
+            /// The issuer of the subjects; `nil`: the issuer's name in the certificate.
+            public var issuer: String?
+            /// The first that the certificate has names the subject.
+            public var identifier: [Identifier]
+            /// The roles of the subjects.
+            public var roles: Set<Role>
+            /// Stands before the names of the subjects.
+            public var prefix: String?
+        }
+
+        /// The first one answers where no name fits.
+        public var certificates: [Certificate]
+        /// What is spoken within TLS: the first that the client has too is chosen. At least one, each once.
+        public var protocols: [ApplicationProtocol]
+        /// For every host that `hosts` does not name.
+        public var rules: Rules
+        /// Hosts with rules of their own.
+        public var hosts: [Hosts]
+
         /// Those of a listener that names none.
         public static let protocolsByDefault = ApplicationProtocol.allCases
+    }
+
+    /// Session tickets of all listeners with TLS.
+    public struct Tickets: Sendable, Equatable {
+        /// How often the process's own key changes.
+        public var rotation: Duration
+        /// File of the keys, where nodes share them.
+        public var keysPath: String?
     }
 
     /// An application behind the gateway.
@@ -374,6 +469,37 @@ public struct GatewayConfiguration: Sendable {
         public var allowEncoded: Set<UInt8>
         /// The longest request body; `nil` is no bound.
         public var bodyBytesMax: Int?
+        /// Names of trailer fields that the application gets, lower case.
+        public var requestTrailers: [String]
+        /// Names of trailer fields that the client gets, lower case.
+        public var responseTrailers: [String]
+        /// Fields that tell browsers to be strict; those at the top of the file are among them.
+        public var securityHeaders: SecurityHeaders
+    }
+
+    /// Fields of answers that tell browsers to be strict; each is left out unless it is set.
+    public struct SecurityHeaders: Sendable, Equatable {
+        /// `max-age` of `Strict-Transport-Security`; `nil`: the field is not sent.
+        public var hstsMaxAge: Duration?
+        /// `includeSubDomains`.
+        public var hstsIncludesSubdomains = false
+        /// `preload`.
+        public var hstsPreloads = false
+        /// `X-Content-Type-Options: nosniff`.
+        public var forbidsSniffing = false
+        /// `X-Frame-Options`.
+        public var frameOptions: String?
+        /// `Referrer-Policy`.
+        public var referrerPolicy: String?
+        /// `Content-Security-Policy`.
+        public var contentSecurityPolicy: String?
+        /// `Permissions-Policy`.
+        public var permissionsPolicy: String?
+        /// Replaces what an application has sent itself.
+        public var replacesExisting = false
+
+        /// None.
+        public init() {}
     }
 
     /// What requests of some methods need.

@@ -23,8 +23,10 @@ extension Settings {
             "routes[].optional", .boolean, default: false,
             help: "Reads credentials and goes on without any, but not with a wrong one.")
         static let credentials = Setting.optional(
-            "routes[].credentials", .credential, absent: "everything that is configured", isList: true,
-            help: "The credentials that the route accepts.")
+            "routes[].credentials", .credential, absent: "`session` and `jwt`, as far as configured",
+            isList: true,
+            help: "The credentials that the route accepts: a token counts before a certificate, and that before a "
+                + "session; `certificate` counts only where it is named.")
         static let limit = Setting.optional(
             "routes[].limit", .name, absent: "none", isList: true, help: "Limits for the whole route.")
         static let headers = Setting<GatewayConfiguration.Route.HeaderPreset>.with(
@@ -41,6 +43,13 @@ extension Settings {
             help: "Encoded bytes that the route lets through although applications read them in two ways.")
         static let bodyBytesMax = Setting.optional(
             "routes[].body_bytes_max", .size(0...1 << 50), absent: "no bound", help: "The longest request body.")
+        static let requestTrailers = Setting.optional(
+            "routes[].trailers.request", .trailerName, absent: "none", isList: true,
+            help: "Trailer fields of requests that the application gets, in chunked bodies and over HTTP/2; all others "
+                + "are dropped.")
+        static let responseTrailers = Setting.optional(
+            "routes[].trailers.response", .trailerName, absent: "none", isList: true,
+            help: "Trailer fields of answers that the client gets; all others are dropped.")
         static let methods = Setting.optional(
             "routes[].rules[].methods", .method, absent: "every method", isList: true,
             help: "The first rule whose methods match decides; GET covers HEAD; where none does, 405.")
@@ -58,15 +67,24 @@ extension Settings {
         static let expect = Setting.required(
             "tests[].expect", .expectation, help: "`allow`, `challenge`, `deny`, or a status.")
 
-        static let all: [any SettingDeclaration] = [
-            SettingGroup("routes", .listOfMappings, help: "What is let through, and to where; everything else is 404."),
-            name, host, path, upstream, isPublic, isOptional,
-            SettingGroup(
-                "routes[].require", .requirement, help: "What every request of the route needs: short for one rule."),
-            SettingGroup("routes[].rules", .listOfMappings, help: "What requests need, by method."),
-            methods,
-            SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
-            ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
+        static let all: [any SettingDeclaration] =
+            [
+                SettingGroup(
+                    "routes", .listOfMappings, help: "What is let through, and to where; everything else is 404."),
+                name, host, path, upstream, isPublic, isOptional,
+                SettingGroup(
+                    "routes[].require", .requirement, help: "What every request of the route needs: short for one rule."
+                ),
+                SettingGroup("routes[].rules", .listOfMappings, help: "What requests need, by method."),
+                methods,
+                SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
+                ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
+                SettingGroup(
+                    "routes[].trailers", .mapping(word: nil), help: "Fields behind a body that are passed on."),
+                requestTrailers, responseTrailers,
+            ] + SecurityHeaders.route.all + tests
+
+        private static let tests: [any SettingDeclaration] = [
             SettingGroup("tests", .listOfMappings, help: "Expectations, run by `check` and before every reload."),
             when,
             SettingGroup("tests[].as", .mapping(word: "nobody"), help: "Who asks; `nobody` unless given."),

@@ -279,6 +279,7 @@ final class UpstreamConnection: EventHandler {
         }
         let framing = head.framing(requestMethod: exchange.head.method)
         body = BodyReader(framing, extensionBytesMax: UpstreamConnection.extensionBytesMax)
+        if exchange.trailers != nil { body.keepTrailers() }
         head.markHopByHop(in: buffer.bytes)
         worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
         var build = worker.largeBuffers.take()
@@ -332,6 +333,9 @@ final class UpstreamConnection: EventHandler {
                 exchange.downstream?.appendBody(buffer.bytes, range, into: &build)
                 buffer.consume(consumed)
                 if body.isFinished { return true }
+            case .trailers(let range):
+                exchange.responseTrailers.append(buffer.bytes, range)
+                buffer.consume(consumed)
             case .needMore:
                 buffer.consume(consumed)
                 return true

@@ -1,3 +1,4 @@
+import IdentityModel
 import Testing
 
 @testable import GatewayConfig
@@ -7,19 +8,43 @@ import Testing
     private static let full = """
         workers: 2
         user: gateway:gateway
-        trusted_proxies: [10.0.0.0/8]
+        trusted_proxies: [10.0.0.0/8, unix]
         drain_delay: 1s
         stop_timeout: 10s
         log: { access: off, level: warning }
-        admin: { address: 127.0.0.1:9000 }
+        admin: { address: "unix:/run/admin.sock", mode: "0660" }
+        tls: { ticket_rotation: 1h, ticket_keys_file: secret }
         listeners:
           - address: 127.0.0.1:8443
             tls:
-              certificates: [{ certificate: cert.pem, key: key.pem }]
-              minimum_version: 1.3
+              certificates: [{ certificate: cert.pem, key: key.pem, ocsp: cert.pem }]
+              profile: modern
               protocols: [http/1.1]
+              client_certificates:
+                mode: request
+                ca: cert.pem
+                crl: crl.pem
+                depth: 1
+                issuer: staff
+                identifier: [subject_cn]
+                roles: [reader]
+                prefix: "c:"
+              hosts:
+                - names: [app.example.com]
+                  profile: intermediate
+                  client_certificates:
+                    mode: require
+                    ca: cert.pem
+                    crl: crl.pem
+                    depth: 2
+                    issuer: partners
+                    identifier: [san_uri, san_dns]
+                    roles: []
+                    prefix: "p:"
             public_port: 443
             connections_max: 10
+            connections_per_address_max: 5
+            proxy_protocol: [10.0.0.0/8, "::1", unix]
             handshake_timeout: 1s
             head_timeout: 2s
             body_timeout: 3s
@@ -28,9 +53,11 @@ import Testing
             head_bytes_max: 8KiB
             fields_max: 50
             chunk_extension_bytes_max: 0
+            http2: { streams_max: 10, stream_window: 64KiB, glitches_max: 1000 }
             allow_invalid_utf8: true
             underscore_headers: refuse
           - { address: 127.0.0.1:8080, redirect_to_https: 443 }
+          - { address: "unix:/run/http.sock", mode: "0660" }
         upstreams:
           app:
             endpoints: [127.0.0.1:5001]
@@ -76,12 +103,22 @@ import Testing
           verify_without_session: 401
           token_lifetime: 5m
           token_audience: me
+        security_headers:
+          hsts: 365d
+          hsts_include_subdomains: true
+          hsts_preload: true
+          nosniff: true
+          frame_options: DENY
+          referrer_policy: no-referrer
+          content_security_policy: default-src 'self'
+          permissions_policy: camera=()
+          existing: keep
         routes:
           - name: one
             host: app.example.com
             path: /
             upstream: app
-            credentials: [session]
+            credentials: [session, certificate]
             require: { scopes: [read] }
             limit: few
             headers: authelia
@@ -89,6 +126,17 @@ import Testing
             preflight: pass
             allow_encoded: ["%2F"]
             body_bytes_max: 1MiB
+            trailers: { request: [x-checksum], response: [Server-Timing] }
+            security_headers:
+              hsts: off
+              hsts_include_subdomains: false
+              hsts_preload: false
+              nosniff: false
+              frame_options: SAMEORIGIN
+              referrer_policy: off
+              content_security_policy: off
+              permissions_policy: off
+              existing: replace
           - { path: /p, upstream: app, public: true }
           - { path: /o, upstream: app, optional: true }
           - { path: /r, upstream: app, rules: [{ methods: [GET], require: { roles: [reader] }, limit: few }] }
@@ -116,7 +164,17 @@ import Testing
     @Test func `no value of the full file is a default`() throws {
         let configuration = try #require(load(Self.full).configuration)
         let listener = configuration.listeners[0]
-        #expect(listener.tls?.minimumVersion == .tls13)
+        let tls = try #require(listener.tls)
+        #expect(tls.rules.profile == .modern && tls.certificates[0].ocsp == "cert.pem")
+        let own = try #require(tls.rules.clientCertificates)
+        #expect(own.mode == .request && own.revocations == "crl.pem" && own.depth == 1 && own.issuer == "staff")
+        #expect(own.identifier == [.commonName] && own.roles == [Role("reader")] && own.prefix == "c:")
+        let host = try #require(tls.hosts.first)
+        #expect(host.names == ["app.example.com"] && host.rules.profile == .intermediate)
+        let clients = try #require(host.rules.clientCertificates)
+        #expect(clients.mode == .require && clients.depth == 2 && clients.identifier == [.uri, .dns])
+        #expect(clients.issuer == "partners" && clients.roles.isEmpty && clients.prefix == "p:")
+        #expect(configuration.tickets == .init(rotation: .hours(1), keysPath: "secret"))
         #expect(listener.publicPort == 443)
         #expect(listener.connectionsMax == 10 && listener.fieldsMax == 50 && listener.headBytesMax == 8192)
         #expect(listener.handshakeTimeout == .seconds(1) && listener.headTimeout == .seconds(2))

@@ -57,6 +57,9 @@ final class TestFilter: RequestFilter {
         let range = Int(exchange.head.path.start)..<Int(exchange.head.path.start) + Int(exchange.head.path.count)
         let path = String(decoding: range.map { bytes[$0] }, as: UTF8.self)
         whenDeciding(path)
+        if path == "/peer" {
+            return .respond(LocalResponse(status: 200, body: Array("\(exchange.peer) \(exchange.peerPort)".utf8)))
+        }
         if path.hasPrefix("/own") {
             return .respond(LocalResponse(status: path == "/own/204" ? 204 : 200, body: Array("mine".utf8)))
         }
@@ -98,6 +101,7 @@ final class TestGateway: @unchecked Sendable {
     let record = Record()
     let registry = MetricRegistry()
     let counters: WorkerCounters
+    let connections = ConnectionCount()
     let port: UInt16
 
     static let second: UInt64 = 1_000_000_000
@@ -105,7 +109,8 @@ final class TestGateway: @unchecked Sendable {
 
     /// `configure` may change the settings before anything runs; ports are endpoints on loopback.
     init(
-        to ports: [UInt16] = [], tls: TLSContext? = nil, handler: (any RequestHandler)? = nil,
+        to ports: [UInt16] = [], tls: TLSContext? = nil, ticketKeys: TicketKeys = TicketKeys(),
+        handler: (any RequestHandler)? = nil,
         endpoints: [UpstreamPool.EndpointAddresses]? = nil,
         listener configureListener: (inout ListenerSettings) -> Void = { _ in },
         upstream configureUpstream: (inout UpstreamSettings) -> Void = { _ in },
@@ -124,7 +129,8 @@ final class TestGateway: @unchecked Sendable {
         guard let made else { throw Peer.Problem("filter") }
         filter = made
         var settings = ListenerSettings(
-            name: "test", tls: tls, port: port, connectionsMax: 1000, handshakeTimeout: 5 * Self.second,
+            name: "test", tls: tls, port: port, connectionsMax: 1000, connections: connections,
+            handshakeTimeout: 5 * Self.second,
             headTimeout: 5 * Self.second, bodyTimeout: 5 * Self.second, idleTimeout: 5 * Self.second,
             tunnelIdleTimeout: 5 * Self.second, headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50),
             chunkExtensionBytesMax: 64, filterIndex: 0)
@@ -144,6 +150,7 @@ final class TestGateway: @unchecked Sendable {
         if !addresses.isEmpty { filter.pool = UpstreamPool(upstream, endpoints: addresses, worker: worker) }
         if let handler { filter.handler = HandlerUpstream(handler, bodyBytesMax: 1000) }
         configureFilter(filter)
+        worker.use(ticketKeys)
         try worker.listen(on: socket.number, settings: settings)
         thread = try LoopThread(name: "test-worker") { [self] in worker.loop.run() }
     }
@@ -225,7 +232,7 @@ final class Flag: Sendable {
 
 /// Runs a gateway and its endpoint for the length of a test.
 func withGateway(
-    _ upstream: FakeUpstream, tls: TLSContext? = nil,
+    _ upstream: FakeUpstream, tls: TLSContext? = nil, ticketKeys: TicketKeys = TicketKeys(),
     listener configureListener: (inout ListenerSettings) -> Void = { _ in },
     upstream configureUpstream: (inout UpstreamSettings) -> Void = { _ in },
     filter configureFilter: (TestFilter) -> Void = { _ in },
@@ -233,7 +240,7 @@ func withGateway(
 ) throws {
     defer { upstream.stop() }
     let gateway = try TestGateway(
-        to: [upstream.port], tls: tls, listener: configureListener, upstream: configureUpstream,
+        to: [upstream.port], tls: tls, ticketKeys: ticketKeys, listener: configureListener, upstream: configureUpstream,
         filter: configureFilter)
     defer { gateway.stop() }
     try body(gateway)

@@ -36,6 +36,9 @@ final class ControlThread: @unchecked Sendable {
     private let readiness: ServingState
     private let mailbox: Mailbox
     private var watcher: FileWatcher
+    private var ticketKeys: TicketKeyRing
+    /// Staples and revocation lists that have ended and were reported.
+    private var reportedEnds: Set<String> = []
     private var isReloading = false
     /// Workers take over the last snapshot; until all have, no other may open or close sockets.
     private var isHandingOver = false
@@ -52,7 +55,7 @@ final class ControlThread: @unchecked Sendable {
 
     init(
         options: RunOptions, builder: SnapshotBuilder, snapshot: GatewaySnapshot, sockets: ListeningSockets,
-        adminSocket: AdminSocket?, workerCount: Int, accessLog: AccessLog?, logger: Logger
+        adminSocket: AdminSocket?, workerCount: Int, ticketKeys: [TicketKey]?, accessLog: AccessLog?, logger: Logger
     ) throws(SystemError) {
         let metrics = builder.process.metrics
         self.options = options
@@ -64,13 +67,15 @@ final class ControlThread: @unchecked Sendable {
         let readiness = ServingState()
         self.readiness = readiness
         watcher = FileWatcher(snapshot.configuration.watchedFiles)
+        self.ticketKeys = TicketKeyRing(file: ticketKeys, now: .monotonic)
         let services = GatewayServices(
             revocations: builder.process.revocations, memoryLimits: builder.process.memoryLimits,
             accessLog: accessLog, metrics: metrics)
         var workers: [WorkerHost] = []
         for index in 0..<workerCount {
             let host = try WorkerHost(index: index, services: services)
-            try host.prepare(snapshot, sockets: sockets.numbers(worker: index))
+            try host.prepare(snapshot, sockets: sockets.lent(toWorker: index))
+            host.use(self.ticketKeys.keys)
             workers.append(host)
         }
         balance = WorkerHost.balance(workers)
@@ -113,6 +118,9 @@ final class ControlThread: @unchecked Sendable {
             ])
         admin.loop.run()
         for worker in workers { worker.join() }
+        // The last worker's word that it listens no more may have come too late to be heard.
+        sockets.closeAll()
+        adminSocket?.socket.removeFile()
         logger.notice("gateway.stopped")
     }
 
@@ -179,9 +187,24 @@ final class ControlThread: @unchecked Sendable {
         ticks += 1
         builder.process.remoteKeys.poll(logger: logger)
         if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
+        if ticketKeys.rotate(at: .monotonic, every: snapshot.configuration.tickets.rotation) { giveTicketKeys() }
+        reportEnds(now: currentEpochSeconds())
         if ticks % 30 == 0 { resolveNames() }
         if ticks % 300 == 0 { purgeSessions() }
+        logRefusals()
         giveMemoryBack()
+    }
+
+    /// At most once a second for each address and reason, however many there were.
+    private func logRefusals() {
+        for (name, note) in sockets.takeRefusals() {
+            logger.warning(
+                "connections.refused",
+                metadata: [
+                    "listener": "\(name)", "reason": "\(note.reason.rawValue)", "count": "\(note.count)",
+                    "last_peer": "\(note.peer)",
+                ])
+        }
     }
 
     /// The allocator keeps what connections leave behind, because a few live ones lie between: when most of a crowd
@@ -231,6 +254,37 @@ final class ControlThread: @unchecked Sendable {
                 for worker in workers { worker.mailbox.post { _ in worker.update(resolved) } }
             }
         }
+    }
+
+    // MARK: Files that end
+
+    private func giveTicketKeys() {
+        let keys = ticketKeys.keys
+        for worker in workers { worker.mailbox.post { _ in worker.use(keys) } }
+    }
+
+    /// Says once of each staple and revocation list that it has ended while it was in use.
+    private func reportEnds(now: Int64) {
+        for context in snapshot.listenerSettings.compactMap(\.tls) {
+            for staple in context.staples where now >= staple.goodUntil {
+                reportEnd(
+                    of: staple.path, staple.goodUntil,
+                    "the OCSP response in '\(staple.path)' has ended, and is stapled no more",
+                    cure: "fetch a new one")
+            }
+            for policy in context.policies {
+                guard let path = policy.revocationsPath, let end = policy.revocationsEnd, now >= end else { continue }
+                reportEnd(
+                    of: path, end,
+                    "a revocation list in '\(path)' has ended, and every client certificate under it is refused",
+                    cure: "fetch a new one")
+            }
+        }
+    }
+
+    private func reportEnd(of path: String, _ end: Int64, _ message: String, cure: String) {
+        guard reportedEnds.insert("\(path) \(end)").inserted else { return }
+        logger.warning("config.warning", metadata: ["problem": "\(message); \(cure)"])
     }
 
     // MARK: Reload
@@ -301,11 +355,12 @@ final class ControlThread: @unchecked Sendable {
             throw StartError("\(options.configurationPath): \(error)")
         }
         snapshot = new
+        if ticketKeys.take(loaded.ticketKeys, at: .monotonic) { giveTicketKeys() }
         builder.process.remoteKeys.keep(onlyOf: new.configuration)
         watcher = loaded.watcher
         for worker in workers {
-            let numbers = sockets.numbers(worker: worker.index, names: added)
-            worker.mailbox.post { _ in worker.replace(new, newSockets: numbers) }
+            let lent = sockets.lent(toWorker: worker.index, names: added)
+            worker.mailbox.post { _ in worker.replace(new, newSockets: lent) }
         }
         closeUnused(new)
     }

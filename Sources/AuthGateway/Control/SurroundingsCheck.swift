@@ -12,6 +12,7 @@ struct SurroundingsCheck {
         let look: @Sendable () -> [ConfigurationProblem] = {
             let paths = PathCheck(file: file)
             return (parts.database.map(paths.database) ?? []) + (parts.accessLog.map(paths.log) ?? [])
+                + parts.sockets.flatMap(paths.socket)
         }
         let account = geteuid() == 0 ? parts.account.flatMap { try? Account($0.names) } : nil
         problems = account?.perform(look) ?? look()
@@ -53,6 +54,16 @@ private struct PathCheck {
         ]
     }
 
+    func socket(_ socket: ConfigurationParts.File) -> [ConfigurationProblem] {
+        if let status = status(socket.path), status.st_mode & S_IFMT != S_IFSOCK {
+            return [
+                problem(
+                    .error, socket, "'\(socket.path)' is no socket", cure: "remove it, or choose another path")
+            ]
+        }
+        return folder(of: socket, holding: "the socket")
+    }
+
     /// The folder in which a file will be made.
     private func folder(of place: ConfigurationParts.File, holding what: String) -> [ConfigurationProblem] {
         let slash = place.path.lastIndex(of: "/")
@@ -62,7 +73,7 @@ private struct PathCheck {
                 problem(
                     .warning, place, "the folder '\(path)' for \(what) cannot be found",
                     cure: "make it, owned by whom the gateway runs as, or have systemd do so (StateDirectory=, "
-                        + "LogsDirectory=)")
+                        + "LogsDirectory=, RuntimeDirectory=)")
             ]
         }
         guard status.st_mode & S_IFMT == S_IFDIR else {

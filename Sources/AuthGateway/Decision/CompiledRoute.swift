@@ -1,6 +1,7 @@
 import GatewayConfig
 import IdentityModel
 import Policy
+import ProxyCore
 
 /// What a route of the file becomes at load: all that its exchanges ask for, by index and in bytes.
 final class CompiledRoute: Sendable {
@@ -35,9 +36,13 @@ final class CompiledRoute: Sendable {
     let allowEncoded: Set<UInt8>
     /// The longest request body; `nil` for no bound.
     let bodyBytesMax: Int?
+    /// Fields behind a body that are passed on; `nil` for none.
+    let trailers: TrailerNames?
+    let securityFields: SecurityFields
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
+    private let acceptsCertificate: Bool
 
     /// Resolves the names in a route of the file.
     /// - Throws: when a name is not in the configuration, which its reader should have noticed.
@@ -74,8 +79,12 @@ final class CompiledRoute: Sendable {
         passesPreflight = route.preflightPass
         allowEncoded = route.allowEncoded
         bodyBytesMax = route.bodyBytesMax
+        let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
+        trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
+        securityFields = SecurityFields(route.securityHeaders)
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
+        acceptsCertificate = route.access != .open && route.credentials.contains(.certificate)
     }
 
     /// Whether a credential of this kind counts here; on open routes none does.
@@ -84,6 +93,7 @@ final class CompiledRoute: Sendable {
         case .none: false
         case .session: acceptsSession
         case .jwt: acceptsJWT
+        case .certificate: acceptsCertificate
         }
     }
 

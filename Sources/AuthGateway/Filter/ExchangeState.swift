@@ -1,3 +1,4 @@
+import EventLoop
 import HTTPModel
 import IdentityModel
 import ProxyCore
@@ -17,6 +18,8 @@ final class ExchangeState {
     /// The snapshot that judges this exchange to its end.
     var snapshot: WorkerSnapshot?
     var route: CompiledRoute?
+    /// Who a client certificate names for the request's host; `nil` where none is asked for.
+    var certificateSource: CertificateAuthenticator?
     var rule: Int?
     /// The next limit of the stage's list.
     var limitIndex = 0
@@ -30,6 +33,8 @@ final class ExchangeState {
     var watchedGeneration: UInt64 = 0
     /// The store is being asked whether the session still lives.
     var isBeingWatched = false
+    /// Since when nobody could say whether the session still lives.
+    var doubtedSince: MonotonicInstant?
     var isPreflight = false
     var isNavigation = false
     /// Why the exchange was not forwarded, for the log; `allow` otherwise.
@@ -50,6 +55,7 @@ final class ExchangeState {
         stage = .beforeAuthentication
         self.snapshot = snapshot
         route = nil
+        certificateSource = nil
         rule = nil
         limitIndex = 0
         credential = nil
@@ -58,6 +64,7 @@ final class ExchangeState {
         clearsCookie = false
         watchedGeneration = 0
         isBeingWatched = false
+        doubtedSince = nil
         isPreflight = false
         isNavigation = false
         decision = "allow"

@@ -10,6 +10,7 @@ internal import Telemetry
 final class HTTP2Connection: EventHandler, ServedConnection {
     let peer: IPAddress
     let peerPort: UInt16
+    let handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
     let session: HTTP2Session
@@ -24,6 +25,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     private var state = State.serving
     private var transport: Transport
     private let registration: Registration
+    /// Among the connections of its address, until it is closed.
+    private var place: ConnectionPlace?
     /// In the order of their numbers.
     private var streams: [DownstreamStream] = []
     private var spareStreams: [DownstreamStream] = []
@@ -39,18 +42,24 @@ final class HTTP2Connection: EventHandler, ServedConnection {
 
     /// Takes over a connection whose handshake is done, with its registration; `nil`: there is no memory, and the
     /// connection is closed.
-    init?(_ connection: DownstreamConnection, _ transport: consuming Transport, _ registration: Registration) {
+    init?(
+        _ connection: DownstreamConnection, _ transport: consuming Transport, _ place: consuming ConnectionPlace?,
+        _ registration: Registration
+    ) {
         peer = connection.peer
         peerPort = connection.peerPort
+        handshake = connection.handshake
         listener = connection.listener
         worker = connection.worker
         self.registration = registration
         var settings = listener.settings.http2
         settings.headBytesMax = listener.settings.headLimits.bytesMax
         settings.fieldsMax = listener.settings.headLimits.fieldsMax
+        settings.memoryBytesMax = max(settings.memoryBytesMax, settings.concurrentStreamsMax * 160 << 10)
         guard let session = HTTP2Session(settings, at: worker.loop.now.nanoseconds) else { return nil }
         self.session = session
         self.transport = transport
+        self.place = place
     }
 
     func start() {
@@ -150,7 +159,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
             case .lastByte(let number, let byte):
                 let last: [1 of UInt8] = [byte]
                 stream(number)?.received(last.span)
-            case .trailers: break
+            case .trailers(let number): stream(number)?.trailersArrived(session.headBytes)
             case .endOfRequest(let number): stream(number)?.requestEnded()
             case .streamReset(let number, _): stream(number)?.wasReset()
             case .responseSent(let number): stream(number)?.responseSent()
@@ -246,6 +255,11 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         for stream in streams { if let exchange = stream.exchange { body(exchange) } }
     }
 
+    func isUnderPolicy(of context: TLSContext?) -> Bool {
+        guard let handshake, let context else { return false }
+        return context.policies.contains { $0 == handshake.policy }
+    }
+
     // MARK: Ends
 
     /// The gateway stops, or what the connection came under is over: the client is told, what it sends until it knows is
@@ -295,6 +309,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         spareStreams = []
         worker.loop.end(registration)
         transport.close()
+        place = nil
         listener.connectionClosed()
         worker.closed(self)
     }
