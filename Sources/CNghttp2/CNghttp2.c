@@ -19,7 +19,14 @@ typedef struct output {
     uint8_t *bytes;
     size_t start, end, capacity;
     bool ends, is_deferred, is_over_high;
+    /* Trailers in one block: their number, pairs that point behind the pairs, and the bytes; or NULL. */
+    struct trailers *trailers;
 } output;
+
+typedef struct trailers {
+    size_t count;
+    nghttp2_nv pairs[];
+} trailers;
 
 typedef struct {
     size_t name_offset, name_length, value_offset, value_length;
@@ -290,6 +297,7 @@ static void free_output(cnghttp2_session *self, output *out) {
     }
     if (out->next) out->next->previous = out->previous;
     held_free(out->bytes, self);
+    held_free(out->trailers, self);
     held_free(out, self);
 }
 
@@ -347,7 +355,16 @@ static ssize_t read_body(
         return NGHTTP2_ERR_DEFERRED;
     }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (held <= length && out->ends) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (held <= length && out->ends) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (out->trailers) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            /* Copied. */
+            if (nghttp2_submit_trailer(session, stream, out->trailers->pairs, out->trailers->count) != 0) {
+                return NGHTTP2_ERR_CALLBACK_FAILURE;
+            }
+        }
+    }
     return (ssize_t)(held < length ? held : length);
 }
 
@@ -558,6 +575,8 @@ uint32_t cnghttp2_take_count(cnghttp2_session *self, cnghttp2_count_kind kind) {
 
 bool cnghttp2_has_counts(const cnghttp2_session *self) { return self->has_counts; }
 
+bool cnghttp2_block_is_open(const cnghttp2_session *self) { return self->block_is_open; }
+
 /* What the owner does. */
 
 static output *output_of(cnghttp2_session *self, int32_t stream) {
@@ -614,6 +633,26 @@ bool cnghttp2_head_submit(cnghttp2_session *self, int32_t stream, bool is_interi
     nghttp2_data_provider provider = {.read_callback = read_body};
     return nghttp2_submit_response(
                self->session, stream, self->head_pairs, self->head_count, ends_stream ? NULL : &provider) == 0;
+}
+
+bool cnghttp2_hold_trailers(cnghttp2_session *self, int32_t stream) {
+    output *out = output_of(self, stream);
+    if (!out || out->ends || out->trailers) return false;
+    size_t heads = sizeof(trailers) + self->head_count * sizeof(nghttp2_nv);
+    trailers *kept = held_malloc(heads + self->head_bytes_count, self);
+    if (!kept) return false;
+    uint8_t *bytes = (uint8_t *)kept + heads;
+    memcpy(bytes, self->head_bytes, self->head_bytes_count);
+    kept->count = self->head_count;
+    for (size_t index = 0; index < self->head_count; index++) {
+        const head_field *field = &self->head_fields[index];
+        kept->pairs[index] = (nghttp2_nv){
+            .name = bytes + field->name_offset, .namelen = field->name_length,
+            .value = bytes + field->value_offset, .valuelen = field->value_length,
+            .flags = field->is_indexed ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX};
+    }
+    out->trailers = kept;
+    return true;
 }
 
 bool cnghttp2_write(cnghttp2_session *self, int32_t stream, const uint8_t *bytes, size_t count, bool ends_stream) {

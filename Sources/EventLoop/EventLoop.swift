@@ -103,6 +103,12 @@ internal import Glibc
         _ = epoll_ctl(epoll.number, EPOLL_CTL_DEL, descriptor, nil)
     }
 
+    /// Gives a registration, with its descriptor and its deadline, to another handler.
+    public func hand(_ registration: Registration, to handler: any EventHandler) {
+        guard isLive(registration) else { return }
+        slots[Int(registration.index)].handler = handler
+    }
+
     /// The handler, unless the registration has ended.
     public func handler(of registration: Registration) -> (any EventHandler)? {
         isLive(registration) ? slots[Int(registration.index)].handler : nil

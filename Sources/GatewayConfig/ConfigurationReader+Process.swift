@@ -77,6 +77,7 @@ extension ConfigurationReader {
         let headBytesMax = value(Keys.headBytesMax, in: section)
         let fieldsMax = value(Keys.fieldsMax, in: section)
         let chunkExtensionBytesMax = value(Keys.chunkExtensionBytesMax, in: section)
+        let http2 = self.http2(self.section("http2", in: section))
         let allowInvalidUTF8 = value(Keys.allowInvalidUTF8, in: section)
         let underscoreHeaders = value(Keys.underscoreHeaders, in: section)
         guard let address, section.pair("tls") == nil || tls != nil else { return nil }
@@ -89,7 +90,14 @@ extension ConfigurationReader {
             headTimeout: headTimeout,
             bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
             headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,
-            allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
+            http2: http2, allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
+    }
+
+    private func http2(_ section: Section) -> GatewayConfiguration.HTTP2 {
+        typealias Keys = Settings.Listener
+        return .init(
+            streamsMax: value(Keys.streamsMax, in: section), streamWindow: value(Keys.streamWindow, in: section),
+            glitchesMax: value(Keys.glitchesMax, in: section))
     }
 
     private func tls(_ section: Section) -> GatewayConfiguration.TLS? {
@@ -101,8 +109,18 @@ extension ConfigurationReader {
         }
         let certificates = members.compactMap(certificate)
         let minimumVersion = value(Settings.Listener.minimumVersion, in: section)
+        let protocols = protocols(in: section)
         guard certificates.count == members.count, !certificates.isEmpty else { return nil }
-        return .init(certificates: certificates, minimumVersion: minimumVersion)
+        return .init(certificates: certificates, minimumVersion: minimumVersion, protocols: protocols)
+    }
+
+    private func protocols(in section: Section) -> [GatewayConfiguration.TLS.ApplicationProtocol] {
+        let setting = Settings.Listener.protocols
+        let protocols = list(setting, in: section) ?? GatewayConfiguration.TLS.protocolsByDefault
+        if Set(protocols).count != protocols.count {
+            error(section.location(of: setting.key), "a protocol is named twice", cure: "name it once")
+        }
+        return protocols
     }
 
     private func certificate(_ section: Section) -> GatewayConfiguration.TLS.Certificate? {

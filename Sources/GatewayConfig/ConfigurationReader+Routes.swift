@@ -29,6 +29,9 @@ extension ConfigurationReader {
         let allowEncoded = list(Keys.allowEncoded, in: section)
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
         let securityHeaders = self.securityHeaders(.route, in: section, over: outer)
+        let trailers = self.section("trailers", in: section)
+        let requestTrailers = list(Keys.requestTrailers, in: trailers)
+        let responseTrailers = list(Keys.responseTrailers, in: trailers)
         let isHostRead = host != nil || (section.pair(Keys.host.key) == nil && !isUnread(Keys.host.key, in: section))
         guard let path, isHostRead else {
             parts.unreadHosts.append(isHostRead ? host : nil)
@@ -39,7 +42,9 @@ extension ConfigurationReader {
             location: section.location, name: name ?? path, host: host, path: path,
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
-            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax, securityHeaders: securityHeaders)
+            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax,
+            requestTrailers: requestTrailers ?? [], responseTrailers: responseTrailers ?? [],
+            securityHeaders: securityHeaders)
         parts.routes.append(.init(route: route, isSound: isWhole))
         return isWhole ? route : nil
     }

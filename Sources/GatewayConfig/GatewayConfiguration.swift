@@ -152,10 +152,22 @@ public struct GatewayConfiguration: Sendable {
         public var fieldsMax: Int
         /// Total bytes of chunk extensions in one message.
         public var chunkExtensionBytesMax: Int
+        /// Bounds of HTTP/2 connections.
+        public var http2: HTTP2
         /// Lets paths through that are not UTF-8 once decoded.
         public var allowInvalidUTF8: Bool
         /// What happens to field names with `_`.
         public var underscoreHeaders: UnderscoreHeaders
+    }
+
+    /// Bounds of one HTTP/2 connection.
+    public struct HTTP2: Sendable {
+        /// Streams that may be under way at once.
+        public var streamsMax: Int
+        /// Body bytes that a client may send on one stream before they have gone on.
+        public var streamWindow: Int
+        /// Units of the glitch account at which the connection ends.
+        public var glitchesMax: Int
     }
 
     /// What happens to a field name with `_` that is no alias of a protected one.
@@ -178,6 +190,12 @@ public struct GatewayConfiguration: Sendable {
         public var minimumVersion: Version
         /// Versions of TLS.
         public enum Version: String, Sendable, CaseIterable { case tls12 = "1.2", tls13 = "1.3" }
+        /// What is spoken within TLS: the first that the client has too is chosen. At least one, each once.
+        public var protocols: [ApplicationProtocol]
+        /// Protocols by their names in ALPN (RFC 7301).
+        public enum ApplicationProtocol: String, Sendable, CaseIterable { case http2 = "h2", http1 = "http/1.1" }
+        /// Those of a listener that names none.
+        public static let protocolsByDefault = ApplicationProtocol.allCases
     }
 
     /// An application behind the gateway.
@@ -389,6 +407,10 @@ public struct GatewayConfiguration: Sendable {
         public var allowEncoded: Set<UInt8>
         /// The longest request body; `nil` is no bound.
         public var bodyBytesMax: Int?
+        /// Names of trailer fields that the application gets, lower case.
+        public var requestTrailers: [String]
+        /// Names of trailer fields that the client gets, lower case.
+        public var responseTrailers: [String]
         /// Fields that tell browsers to be strict; those at the top of the file are among them.
         public var securityHeaders: SecurityHeaders
     }

@@ -41,6 +41,13 @@ extension Settings {
             help: "Encoded bytes that the route lets through although applications read them in two ways.")
         static let bodyBytesMax = Setting.optional(
             "routes[].body_bytes_max", .size(0...1 << 50), absent: "no bound", help: "The longest request body.")
+        static let requestTrailers = Setting.optional(
+            "routes[].trailers.request", .trailerName, absent: "none", isList: true,
+            help: "Trailer fields of requests that the application gets, in chunked bodies and over HTTP/2; all others "
+                + "are dropped.")
+        static let responseTrailers = Setting.optional(
+            "routes[].trailers.response", .trailerName, absent: "none", isList: true,
+            help: "Trailer fields of answers that the client gets; all others are dropped.")
         static let methods = Setting.optional(
             "routes[].rules[].methods", .method, absent: "every method", isList: true,
             help: "The first rule whose methods match decides; GET covers HEAD; where none does, 405.")
@@ -70,6 +77,9 @@ extension Settings {
                 methods,
                 SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
                 ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
+                SettingGroup(
+                    "routes[].trailers", .mapping(word: nil), help: "Fields behind a body that are passed on."),
+                requestTrailers, responseTrailers,
             ] + SecurityHeaders.route.all + tests
 
         private static let tests: [any SettingDeclaration] = [

@@ -57,6 +57,12 @@ enum Settings {
         static let minimumVersion = Setting.with(
             "listeners[].tls.minimum_version", .choice, default: GatewayConfiguration.TLS.Version.tls12,
             help: "The lowest TLS version.")
+        static let protocols = Setting<GatewayConfiguration.TLS.ApplicationProtocol>.optional(
+            "listeners[].tls.protocols", .choice,
+            absent: GatewayConfiguration.TLS.protocolsByDefault.map { "`\($0.rawValue)`" }.joined(separator: ", "),
+            isList: true,
+            help: "What is spoken within TLS: the first of the list that the client names in ALPN. A client that names "
+                + "none gets `http/1.1`; where nothing fits, the handshake fails.")
         static let redirectToHTTPS = Setting.optional(
             "listeners[].redirect_to_https", .integer(1...65535), absent: "requests are served",
             help: "Answers every request with a redirect to HTTPS on this port.")
@@ -99,6 +105,16 @@ enum Settings {
         static let chunkExtensionBytesMax = Setting.with(
             "listeners[].chunk_extension_bytes_max", .size(0...65536), default: 1024,
             help: "Chunk extensions of one message together.")
+        static let streamsMax = Setting.with(
+            "listeners[].http2.streams_max", .integer(1...1000), default: 100,
+            help: "Streams of one HTTP/2 connection that may be under way at once.")
+        static let streamWindow = Setting.with(
+            "listeners[].http2.stream_window", .size(65_535...16_777_216), default: 65_535,
+            help: "What a client may send on one stream before its bytes have gone on; held in memory for each stream.")
+        static let glitchesMax = Setting.with(
+            "listeners[].http2.glitches_max", .integer(100...10_000_000), default: 10_000,
+            help: "Where an HTTP/2 connection ends whose client costs more than it asks for: each reset, ping, "
+                + "setting, tiny window or malformed request counts from 1 to 100, and time and answers take off.")
         static let allowInvalidUTF8 = Setting.with(
             "listeners[].allow_invalid_utf8", .boolean, default: false,
             help: "Lets paths through that are not UTF-8 once decoded.")
@@ -114,11 +130,12 @@ enum Settings {
             SettingGroup(
                 "listeners[].tls.certificates", .listOfMappings,
                 help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
-            certificate, key, minimumVersion, redirectToHTTPS, publicPort, connectionsMax, connectionsPerAddressMax,
-            proxyProtocol, handshakeTimeout,
-            headTimeout,
-            bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax, chunkExtensionBytesMax,
-            allowInvalidUTF8, underscoreHeaders,
+            certificate, key, minimumVersion, protocols, redirectToHTTPS, publicPort, connectionsMax,
+            connectionsPerAddressMax, proxyProtocol, handshakeTimeout, headTimeout, bodyTimeout, idleTimeout,
+            tunnelIdleTimeout, headBytesMax, fieldsMax,
+            chunkExtensionBytesMax,
+            SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
+            streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,
         ]
     }
 

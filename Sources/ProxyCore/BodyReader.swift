@@ -6,6 +6,8 @@ struct BodyReader {
     enum Event: Equatable {
         /// Body bytes, as a range of what was passed in.
         case data(Range<Int>)
+        /// Bytes of the trailer section, where it is kept.
+        case trailers(Range<Int>)
         /// All bytes were taken; more are needed.
         case needMore
         /// The body is complete; bytes that were not consumed belong to the next message.
@@ -19,6 +21,7 @@ struct BodyReader {
         case length(UInt64)
         case chunked(ChunkedDecoder)
         case untilClose
+        case untilEnd(isEnding: Bool)
         case failed
     }
 
@@ -44,6 +47,13 @@ struct BodyReader {
         }
     }
 
+    /// A message whose bytes come without framing between them; `endArrived` says when it is over.
+    static func untilEnd() -> BodyReader {
+        var reader = BodyReader()
+        reader.state = .untilEnd(isEnding: false)
+        return reader
+    }
+
     var isFinished: Bool { if case .finished = state { true } else { false } }
     var endsAtClose: Bool { if case .untilClose = state { true } else { false } }
 
@@ -51,7 +61,7 @@ struct BodyReader {
     var isBare: Bool {
         switch state {
         case .length, .untilClose: true
-        case .finished, .chunked, .failed: false
+        case .finished, .chunked, .untilEnd, .failed: false
         }
     }
 
@@ -68,6 +78,11 @@ struct BodyReader {
         case .failed: return (0, .failed)
         case .untilClose:
             return bytes.count == 0 ? (0, .needMore) : (bytes.count, .data(0..<bytes.count))
+        case .untilEnd(let isEnding):
+            if bytes.count > 0 { return (bytes.count, .data(0..<bytes.count)) }
+            guard isEnding else { return (0, .needMore) }
+            state = .finished
+            return (0, .finished)
         case .length(let remaining):
             if bytes.count == 0 { return (0, .needMore) }
             let count = Int(min(UInt64(bytes.count), remaining))
@@ -83,12 +98,22 @@ struct BodyReader {
             case .data(let range):
                 state = .chunked(decoder)
                 return (consumed, .data(range))
+            case .trailers(let range):
+                state = .chunked(decoder)
+                return (consumed, .trailers(range))
             case .finished:
                 state = .finished
                 return (consumed, .finished)
             case .failed: return (consumed, .failed)
             }
         }
+    }
+
+    /// From now on the bytes of a trailer section are given out.
+    mutating func keepTrailers() {
+        guard case .chunked(var decoder) = state else { return }
+        decoder.keepsTrailers = true
+        state = .chunked(decoder)
     }
 
     /// The peer closed: whether that is a lawful end of this body.
@@ -98,7 +123,12 @@ struct BodyReader {
         case .untilClose:
             state = .finished
             return true
-        case .length, .chunked, .failed: return false
+        case .length, .chunked, .untilEnd, .failed: return false
         }
+    }
+
+    /// What carries the message says that all of it has come: with the bytes that wait, it is complete.
+    mutating func endArrived() {
+        if case .untilEnd = state { state = .untilEnd(isEnding: true) }
     }
 }

@@ -60,6 +60,10 @@ extension DownstreamConnection {
 
     // MARK: Body
 
+    func makeBodyReader(_ exchange: Exchange) -> BodyReader {
+        BodyReader(exchange.head.framing, extensionBytesMax: listener.settings.chunkExtensionBytesMax)
+    }
+
     func readBody() -> Bool {
         guard canRead else { return false }
         var buffer = worker.largeBuffers.take()

@@ -3,10 +3,11 @@ internal import Glibc
 internal import HTTPModel
 internal import Telemetry
 
-/// A connection that a client opened: handshake, then one exchange after the other.
+/// A connection that a client opened: handshake, then one HTTP/1.1 exchange after the other. Where the handshake agreed on
+/// HTTP/2, an `HTTP2Connection` takes over.
 ///
 /// Reading and sending are in `DownstreamConnection+Request` and `+Response`, upgraded connections in `+Tunnel`.
-final class DownstreamConnection: DownstreamSide, EventHandler {
+final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection {
     let peer: IPAddress
     let peerPort: UInt16
     let isSecure: Bool
@@ -135,6 +136,10 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
         switch transport.handshake() {
         case .bytes:
             if transport.wasResumed { worker.counters.handshakesResumed.add() }
+            if transport.isHTTP2 {
+                becomeHTTP2()
+                return false
+            }
             state = .readingHead
             canRead = true
             setDeadline(listener.settings.headTimeout)
@@ -147,6 +152,23 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
             close()
             return false
         }
+    }
+
+    /// For whoever goes on with the connection.
+    func takePlace() -> ConnectionPlace? { place.take() }
+
+    private func becomeHTTP2() {
+        var taken = Transport(Descriptor(adopting: -1), tls: nil, wire: worker.wire)
+        swap(&taken, &transport)
+        guard let successor = HTTP2Connection(self, taken, registration) else {
+            close()
+            return
+        }
+        state = .closed
+        worker.loop.hand(registration, to: successor)
+        worker.replaced(self, by: successor)
+        successor.start()
+        if mustEnd { successor.drain() }
     }
 
     /// Sends what waits; `false` when the connection is gone.
@@ -187,6 +209,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler {
         advance()
         if state == .readingHead, exchange == nil, !transport.hasOutput { close() }
     }
+
+    func forEachExchange(_ body: (Exchange) -> Void) { if let exchange { body(exchange) } }
 
     /// Cuts the connection: what was sent must not look complete.
     func abort(_ error: ExchangeError) {

@@ -10,8 +10,7 @@ extension DownstreamSide {
         exchange.startedAt = worker.loop.now
         input.withBytes { exchange.bindHead($0.extracting(0..<headByteCount)) }
         responseFraming = nil
-        requestBody = BodyReader(
-            exchange.head.framing, extensionBytesMax: listener.settings.chunkExtensionBytesMax)
+        requestBody = makeBodyReader(exchange)
         state = .deciding
         clearDeadline()
         proceed(worker.filter.decide(exchange))
@@ -41,6 +40,11 @@ extension DownstreamSide {
             fail(ExchangeError(side: .downstream, step: "request.upgrade", status: 400))
             return
         }
+        if !exchange.handshakeKey.isEmpty, !exchange.isWebSocketHandshake {
+            // Without the upgrade it would be another request than the client made.
+            fail(ExchangeError(side: .downstream, step: "request.upgrade", status: 403))
+            return
+        }
         exchange.pool = pool
         input.withBytes { bytes in
             exchange.head.markHopByHop(in: bytes)
@@ -50,6 +54,7 @@ extension DownstreamSide {
         HeadWriter.writeRequest(exchange, into: &outgoing)
         consumeHead()
         state = .exchanging
+        if exchange.trailers != nil { requestBody.keepTrailers() }
         // A body that fails ends the exchange, which may serve another by then: nothing may be left in it.
         guard takeBody(exchange, asChunks: exchange.head.framing == .chunked, into: &outgoing) else { return }
         exchange.outgoing = outgoing
@@ -122,6 +127,9 @@ extension DownstreamSide {
                     build.append(source.bytes, range)
                 }
                 source.consume(consumed)
+            case .trailers(let range):
+                exchange.requestTrailers.append(source.bytes, range)
+                source.consume(consumed)
             case .needMore:
                 source.consume(consumed)
                 return true
@@ -131,7 +139,11 @@ extension DownstreamSide {
                 return false
             case .finished:
                 source.consume(consumed)
-                if isChunked { build.append("0\r\n\r\n" as StaticString) }
+                if isChunked {
+                    build.append("0\r\n" as StaticString)
+                    exchange.appendRequestTrailers(to: &build)
+                    build.append("\r\n" as StaticString)
+                }
                 clearDeadline()
                 return true
             }

@@ -30,7 +30,9 @@ protocol DownstreamSide: AnyObject {
     func proceed(_ verdict: Verdict)
     /// Goes as far as the bytes at hand allow; never nested.
     func advance()
-    /// Reads body bytes into `input`; `false` when none came.
+    /// What finds the end of the body of the request whose head is in `exchange`.
+    func makeBodyReader(_ exchange: Exchange) -> BodyReader
+    /// Reads body bytes into `input`; `false` when neither bytes nor the body's end came.
     func readBody() -> Bool
     /// The upstream takes more of the body, or of what the tunnel brings.
     func upstreamTakesMore()

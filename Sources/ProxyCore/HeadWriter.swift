@@ -32,6 +32,11 @@ enum HeadWriter {
         }
         if exchange.isWebSocketHandshake {
             buffer.append("Connection: upgrade\r\nUpgrade: websocket\r\n" as StaticString)
+            if !exchange.handshakeKey.isEmpty {
+                buffer.append("Sec-WebSocket-Key: " as StaticString)
+                buffer.append(exchange.handshakeKey)
+                buffer.append("\r\n" as StaticString)
+            }
         }
         buffer.append(contentsOf: exchange.upstreamFields)
         buffer.append("\r\n" as StaticString)

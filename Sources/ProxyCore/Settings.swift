@@ -31,6 +31,8 @@ public struct ListenerSettings: Sendable {
     public var headLimits: HeadLimits
     /// Total bytes of chunk extensions in one message.
     public var chunkExtensionBytesMax: Int
+    /// Bounds of HTTP/2 connections; those of heads are `headLimits`.
+    public var http2: HTTP2Settings
     /// For the filter: its own settings of this listener.
     public var filterIndex: Int
 
@@ -40,7 +42,8 @@ public struct ListenerSettings: Sendable {
         connections: ConnectionCount = ConnectionCount(), connectionsPerAddressMax: Int? = nil,
         proxyPeers: PeerSet? = nil, handshakeTimeout: UInt64,
         headTimeout: UInt64, bodyTimeout: UInt64, idleTimeout: UInt64, tunnelIdleTimeout: UInt64,
-        headLimits: HeadLimits, chunkExtensionBytesMax: Int, filterIndex: Int
+        headLimits: HeadLimits, chunkExtensionBytesMax: Int, http2: HTTP2Settings = HTTP2Settings(),
+        filterIndex: Int
     ) {
         self.name = name
         self.tls = tls
@@ -56,6 +59,7 @@ public struct ListenerSettings: Sendable {
         self.tunnelIdleTimeout = tunnelIdleTimeout
         self.headLimits = headLimits
         self.chunkExtensionBytesMax = chunkExtensionBytesMax
+        self.http2 = http2
         self.filterIndex = filterIndex
     }
 }

@@ -15,6 +15,14 @@ public struct CertificateFiles: Sendable, Equatable {
     }
 }
 
+/// What is spoken within TLS, by its name in ALPN (RFC 7301).
+public enum ApplicationProtocol: String, Sendable, CaseIterable {
+    /// HTTP/2.
+    case http2 = "h2"
+    /// HTTP/1.1; also what a client means that names no protocol.
+    case http1 = "http/1.1"
+}
+
 /// A TLS setting that OpenSSL does not take.
 public struct TLSError: Error, Sendable, CustomStringConvertible {
     /// What was tried, and OpenSSL's reasons.
@@ -69,15 +77,19 @@ public final class TicketKeys: Sendable {
     }
 
     let policy: Policy
+    /// Those that are spoken, the first that the client has is chosen.
+    fileprivate let protocols: [ApplicationProtocol]
     private let contexts: [OpaquePointer]
     private let exactNames: [String: Int]
     private let wildcardNames: [String: Int]
 
     /// Loads certificates and keys. The first certificate answers where no name fits.
     public init(
-        certificates: [CertificateFiles], minimumVersionIsTLS13: Bool, tickets: TicketKeys
+        certificates: [CertificateFiles], minimumVersionIsTLS13: Bool, protocols: [ApplicationProtocol] = [.http1],
+        tickets: TicketKeys
     ) throws(TLSError) {
-        precondition(!certificates.isEmpty)
+        precondition(!certificates.isEmpty && !protocols.isEmpty)
+        self.protocols = protocols
         policy = Policy(minimumVersionIsTLS13: minimumVersionIsTLS13)
         var contexts: [OpaquePointer] = unsafe []
         var exact: [String: Int] = [:]
@@ -104,7 +116,9 @@ public final class TicketKeys: Sendable {
         wildcardNames = wildcards
         // The callback runs while a session of this context lives, and each session keeps `self` alive.
         let argument = unsafe Unmanaged.passUnretained(self).toOpaque()
+        unsafe SSL_CTX_set_client_hello_cb(contexts[0], helloReceived, argument)
         unsafe copenssl_set_servername_callback(contexts[0], serverNameRequested, argument)
+        unsafe contexts.forEach { unsafe SSL_CTX_set_alpn_select_cb($0, applicationProtocolOffered, argument) }
     }
 
     deinit { unsafe contexts.forEach { unsafe SSL_CTX_free($0) } }
@@ -156,7 +170,6 @@ public final class TicketKeys: Sendable {
         _ = unsafe SSL_CTX_set_num_tickets(context, 1)
         let identifier: [UInt8] = Array("auth-gateway".utf8)
         _ = unsafe SSL_CTX_set_session_id_context(context, identifier, CUnsignedInt(identifier.count))
-        unsafe SSL_CTX_set_alpn_select_cb(context, applicationProtocolOffered, nil)
     }
 
     /// The DNS names among the certificate's subject alternative names, lower case. Names with a NUL are left out.
@@ -197,26 +210,47 @@ private func serverNameRequested(
     return SSL_TLSEXT_ERR_OK
 }
 
-/// Chooses `http/1.1`; a client that offers others only is refused (RFC 7301 section 3.2).
+/// A client that names no protocol means HTTP/1.1: without it there is none in common.
+private func helloReceived(
+    _ session: OpaquePointer?, _ alert: UnsafeMutablePointer<CInt>?, _ argument: UnsafeMutableRawPointer?
+) -> CInt {
+    guard let session = unsafe session, let argument = unsafe argument else { return SSL_CLIENT_HELLO_ERROR }
+    let owner = unsafe Unmanaged<TLSContext>.fromOpaque(argument).takeUnretainedValue()
+    var bytes: UnsafePointer<UInt8>?
+    var count = 0
+    let type = CUnsignedInt(TLSEXT_TYPE_application_layer_protocol_negotiation)
+    // Only whether the extension is there is of interest.
+    guard unsafe SSL_client_hello_get0_ext(session, type, &bytes, &count) == 1 || owner.protocols.contains(.http1)
+    else {
+        unsafe alert?.pointee = SSL_AD_NO_APPLICATION_PROTOCOL
+        return SSL_CLIENT_HELLO_ERROR
+    }
+    return SSL_CLIENT_HELLO_SUCCESS
+}
+
+/// Chooses the first of ours that the client offers; one that offers others only is refused (RFC 7301 section 3.2).
 private func applicationProtocolOffered(
     _ session: OpaquePointer?, _ chosen: UnsafeMutablePointer<UnsafePointer<UInt8>?>?,
     _ chosenLength: UnsafeMutablePointer<UInt8>?, _ offered: UnsafePointer<UInt8>?, _ offeredLength: CUnsignedInt,
     _ argument: UnsafeMutableRawPointer?
 ) -> CInt {
-    var position = 0
+    guard let offered = unsafe offered, let argument = unsafe argument else { return SSL_TLSEXT_ERR_ALERT_FATAL }
+    let owner = unsafe Unmanaged<TLSContext>.fromOpaque(argument).takeUnretainedValue()
     let length = Int(offeredLength)
-    guard let offered = unsafe offered else { return SSL_TLSEXT_ERR_ALERT_FATAL }
-    while position < length {
-        let nameLength = unsafe Int(offered[position])
-        guard position + 1 + nameLength <= length else { break }
-        // The name lies within the client's list, whose bounds were just checked.
-        let name = unsafe UnsafeBufferPointer(start: offered + position + 1, count: nameLength)
-        if unsafe name.elementsEqual("http/1.1".utf8) {
-            unsafe chosen?.pointee = UnsafePointer(offered + position + 1)
-            unsafe chosenLength?.pointee = UInt8(nameLength)
-            return SSL_TLSEXT_ERR_OK
+    for wanted in owner.protocols {
+        var position = 0
+        while position < length {
+            let nameLength = unsafe Int(offered[position])
+            guard position + 1 + nameLength <= length else { break }
+            // The name lies within the client's list, whose bounds were just checked.
+            let name = unsafe UnsafeBufferPointer(start: offered + position + 1, count: nameLength)
+            if unsafe name.elementsEqual(wanted.rawValue.utf8) {
+                unsafe chosen?.pointee = UnsafePointer(offered + position + 1)
+                unsafe chosenLength?.pointee = UInt8(nameLength)
+                return SSL_TLSEXT_ERR_OK
+            }
+            position += 1 + nameLength
         }
-        position += 1 + nameLength
     }
     return SSL_TLSEXT_ERR_ALERT_FATAL
 }

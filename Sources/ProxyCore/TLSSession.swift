@@ -139,6 +139,15 @@ enum IOResult: Equatable {
 
     var wasResumed: Bool { unsafe SSL_session_reused(session) == 1 }
 
+    /// Whether HTTP/2 was agreed on; to be asked after the handshake.
+    var isHTTP2: Bool {
+        var name: UnsafePointer<UInt8>?
+        var count: CUnsignedInt = 0
+        unsafe SSL_get0_alpn_selected(session, &name, &count)
+        // OpenSSL owns `count` bytes there while the session lives; no other protocol of ours has two.
+        return unsafe count == 2 && UnsafeBufferPointer(start: name, count: 2).elementsEqual("h2".utf8)
+    }
+
     private func outcome(_ code: CInt) -> IOResult {
         switch unsafe SSL_get_error(session, code) {
         case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: .wouldBlock

@@ -30,6 +30,13 @@ struct Transport: ~Copyable {
         case .none: false
         }
     }
+    /// Whether HTTP/2 was agreed on in the TLS handshake, which is over.
+    var isHTTP2: Bool {
+        switch tls {
+        case .some(let session): session.isHTTP2
+        case .none: false
+        }
+    }
     var hasOutput: Bool { !output.isEmpty }
     var outputCount: Int { output.count }
 

@@ -180,6 +180,11 @@ final class UpstreamConnection: EventHandler {
                 return
             }
             if state == .idle {
+                // Readiness may be of bytes that the reading of the last answer took already.
+                guard endWaits || transport.hasInput() else {
+                    canRead = false
+                    return
+                }
                 // Whatever an idle connection has to say, it is no answer: its end, or bytes nobody asked for.
                 pool.forget(self)
                 close()
@@ -266,8 +271,15 @@ final class UpstreamConnection: EventHandler {
 
     private func startBody(_ exchange: Exchange, _ buffer: inout ByteBuffer, _ headByteCount: Int) {
         guard let downstream = exchange.downstream else { return }
+        guard exchange.handshakeKey.isEmpty || head.status >= 300 else {
+            // On the client's stream it would say that the WebSocket is open.
+            buffer.removeAll()
+            failExchange("response.upgrade", status: 502)
+            return
+        }
         let framing = head.framing(requestMethod: exchange.head.method)
         body = BodyReader(framing, extensionBytesMax: UpstreamConnection.extensionBytesMax)
+        if exchange.trailers != nil { body.keepTrailers() }
         head.markHopByHop(in: buffer.bytes)
         worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
         var build = worker.largeBuffers.take()
@@ -321,6 +333,9 @@ final class UpstreamConnection: EventHandler {
                 exchange.downstream?.appendBody(buffer.bytes, range, into: &build)
                 buffer.consume(consumed)
                 if body.isFinished { return true }
+            case .trailers(let range):
+                exchange.responseTrailers.append(buffer.bytes, range)
+                buffer.consume(consumed)
             case .needMore:
                 buffer.consume(consumed)
                 return true
@@ -399,7 +414,8 @@ final class UpstreamConnection: EventHandler {
 
     private func switchProtocols(_ exchange: Exchange, _ buffer: inout ByteBuffer, _ byteCount: Int) {
         guard let downstream = exchange.downstream, exchange.isWebSocketHandshake, downstream.requestIsComplete,
-            head.minorVersion > 0, upgradeFieldCount == 1, WebSocketUpgrade.isNamed(by: head.upgrade, in: buffer.bytes)
+            head.minorVersion > 0, upgradeFieldCount == 1, WebSocketUpgrade.isNamed(by: head.upgrade, in: buffer.bytes),
+            exchange.handshakeKey.isEmpty || WebSocketUpgrade.accepts(exchange.handshakeKey, head, buffer.bytes)
         else {
             buffer.removeAll()
             failExchange("response.upgrade", status: 502)

@@ -27,8 +27,11 @@ public final class Worker {
 
     private var spareExchanges: [Exchange] = []
     private var listeners: [ListenerSocket] = []
-    private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
     private var proxyReaders: [ObjectIdentifier: ProxyHeaderReader] = [:]
+    private(set) var connections: [ObjectIdentifier: any ServedConnection] = [:]
+    private var flushesDue: [HTTP2Connection] = []
+    private var flushesRunning: [HTTP2Connection] = []
+    private var flushAction: (() -> Void)?
     private var whenDrained: (() -> Void)?
     private var balance: (group: ConnectionBalance, own: ConnectionBalance.Member)?
     private var dateSeconds: Int64 = -1
@@ -97,17 +100,40 @@ public final class Worker {
 
     /// Calls `body` with each exchange under way; it may cut the exchange.
     public func forEachOpenExchange(_ body: (Exchange) -> Void) {
-        for connection in Array(connections.values) { if let exchange = connection.exchange { body(exchange) } }
+        for connection in Array(connections.values) { connection.forEachExchange(body) }
     }
 
     /// Connections that are open now.
     public var connectionCount: Int { connections.count }
 
-    func opened(_ connection: DownstreamConnection) { connections[ObjectIdentifier(connection)] = connection }
+    func opened(_ connection: any ServedConnection) { connections[ObjectIdentifier(connection)] = connection }
 
-    func closed(_ connection: DownstreamConnection) {
+    func closed(_ connection: any ServedConnection) {
         connections[ObjectIdentifier(connection)] = nil
         countDown()
+    }
+
+    /// A connection goes on as another object.
+    func replaced(_ connection: any ServedConnection, by successor: any ServedConnection) {
+        connections[ObjectIdentifier(connection)] = nil
+        connections[ObjectIdentifier(successor)] = successor
+    }
+
+    /// Flushes the connection once the handlers of this turn have been called.
+    func flushAtEndOfTurn(_ connection: HTTP2Connection) {
+        flushesDue.append(connection)
+        guard flushesDue.count == 1 else { return }
+        // Made once: a closure for each turn would be an allocation for each turn.
+        let action = flushAction ?? { [unowned self] in flushConnections() }
+        flushAction = action
+        loop.atEndOfTurn(action)
+    }
+
+    private func flushConnections() {
+        // Two arrays take turns, so that neither is copied while connections flush again.
+        swap(&flushesDue, &flushesRunning)
+        for connection in flushesRunning { connection.flush() }
+        flushesRunning.removeAll(keepingCapacity: true)
     }
 
     func finishDrainIfIdle() {
@@ -220,6 +246,10 @@ public struct WorkerCounters: Sendable {
     public let upstreamConnectFailures: Counter
     /// Idle connections kept for reuse.
     public let upstreamConnectionsIdle: Gauge
+    /// Connections that agreed on HTTP/2.
+    public let http2Connections: Counter
+    /// HTTP/2 connections that were ended because their client cost more than it may.
+    public let http2ConnectionsEnded: Counter
 
     /// Registers the instruments of one worker.
     public init(_ registry: MetricRegistry) {
@@ -239,5 +269,9 @@ public struct WorkerCounters: Sendable {
             "upstream_connect_failures_total", help: "Connects to upstreams that failed.")
         upstreamConnectionsIdle = registry.gauge(
             "upstream_connections_idle", help: "Idle connections kept for reuse.")
+        http2Connections = registry.counter(
+            "http2_connections_total", help: "Connections that agreed on HTTP/2.")
+        http2ConnectionsEnded = registry.counter(
+            "http2_connections_ended_total", help: "HTTP/2 connections ended because their client cost too much.")
     }
 }

@@ -14,7 +14,10 @@ import Testing
         admin: { address: "unix:/run/admin.sock", mode: "0660" }
         listeners:
           - address: 127.0.0.1:8443
-            tls: { certificates: [{ certificate: cert.pem, key: key.pem }], minimum_version: 1.3 }
+            tls:
+              certificates: [{ certificate: cert.pem, key: key.pem }]
+              minimum_version: 1.3
+              protocols: [http/1.1]
             public_port: 443
             connections_max: 10
             connections_per_address_max: 5
@@ -27,6 +30,7 @@ import Testing
             head_bytes_max: 8KiB
             fields_max: 50
             chunk_extension_bytes_max: 0
+            http2: { streams_max: 10, stream_window: 64KiB, glitches_max: 1000 }
             allow_invalid_utf8: true
             underscore_headers: refuse
           - { address: 127.0.0.1:8080, redirect_to_https: 443 }
@@ -99,6 +103,7 @@ import Testing
             preflight: pass
             allow_encoded: ["%2F"]
             body_bytes_max: 1MiB
+            trailers: { request: [x-checksum], response: [Server-Timing] }
             security_headers:
               hsts: off
               hsts_include_subdomains: false

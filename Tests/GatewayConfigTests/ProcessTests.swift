@@ -98,6 +98,25 @@ import Testing
         #expect(load(file(listener: "  - { address: 127.0.0.1:1, tls: {} }")).configuration == nil)
     }
 
+    @Test func `the protocols within TLS are a list of those that are served, each once`() {
+        func load(_ protocols: String) -> ConfigurationResult {
+            let certificates = "certificates: [{ certificate: cert.pem, key: key.pem }]"
+            return GatewayConfigTests.load(
+                file(listener: "  - { address: 127.0.0.1:1, tls: { \(certificates)\(protocols) } }"))
+        }
+        func protocols(_ text: String) -> [GatewayConfiguration.TLS.ApplicationProtocol]? {
+            load(", protocols: \(text)").configuration?.listeners.last?.tls?.protocols
+        }
+        #expect(load("").configuration?.listeners.last?.tls?.protocols == GatewayConfiguration.TLS.protocolsByDefault)
+        #expect(protocols("[http/1.1]") == [.http1])
+        #expect(protocols("http/1.1") == [.http1])
+        #expect(protocols("[h2, http/1.1]") == [.http2, .http1])
+        #expect(protocols("[http/1.1, h2]") == [.http1, .http2])
+        for wrong in ["[]", "[http/1.1, http/1.1]", "[http/1.0]", "[h3]", "[H2]", "''"] {
+            #expect(protocols(wrong) == nil, "\(wrong)")
+        }
+    }
+
     @Test func `certificates and keys have to be there, of the right kind, and keys closed to others`() {
         func problems(_ files: MemoryFiles) -> [String] { load(file(), files: files).lines }
         let path = "listeners[0].tls.certificates[0]"

@@ -114,6 +114,9 @@ import TestSupport
         return unsafe String(decoding: UnsafeBufferPointer(start: name, count: Int(count)), as: UTF8.self)
     }
 
+    /// The number of the fatal alert that ended the handshake (RFC 8446 section 6); `nil` for none.
+    private(set) var alert: CInt?
+
     // MARK: Handshake
 
     /// Goes through the handshake; `false` where the gateway ends it.
@@ -124,6 +127,11 @@ import TestSupport
             let error = unsafe SSL_get_error(session, code)
             guard sendOutput() else { return false }
             if code == 1 { return true }
+            if error == SSL_ERROR_SSL {
+                // OpenSSL's reason for an alert that came is 1,000 and its number.
+                let reason = CInt(ERR_peek_error() & 0x7F_FFFF)
+                alert = (1000..<1256).contains(reason) ? reason - 1000 : nil
+            }
             guard error == SSL_ERROR_WANT_READ, readRecord() else { return false }
         }
     }

@@ -115,6 +115,38 @@ struct TLSTests {
         }
     }
 
+    @Test(
+        arguments: [
+            ([.http2, .http1], ["http/1.1", "h2"], "h2"), ([.http1, .http2], ["h2", "http/1.1"], "http/1.1"),
+            ([.http2, .http1], ["http/1.1"], "http/1.1"), ([.http2, .http1], ["h2"], "h2"),
+            ([.http2, .http1], [], ""), ([.http2, .http1], ["h2c", "h", "h22"], nil),
+            ([.http2], ["http/1.1", "h2"], "h2"), ([.http2], ["http/1.1"], nil), ([.http2], [], nil),
+            ([.http1, .http2], [], ""), ([.http1], ["h2"], nil),
+        ] as [([ApplicationProtocol], [String], String?)], [TLS1_2_VERSION, TLS1_3_VERSION])
+    func `the first of the listener's protocols that the client names is chosen, and none in common is a fatal alert`(
+        offer: (own: [ApplicationProtocol], names: [String], answer: String?), version: CInt
+    ) throws {
+        try withTLS(try certificates.context(protocols: offer.own)) { gateway in
+            // A second certificate's context answers like the first one's.
+            for name in ["first.test", "second.test"] {
+                let client = try TLSClient(
+                    gateway, .init(serverName: name, protocols: offer.names, version: version))
+                #expect(client.handshake() == (offer.answer != nil))
+                if let answer = offer.answer {
+                    #expect(client.chosenProtocol == (answer.isEmpty ? nil : answer))
+                    let isHTTP2 = gateway.onWorker { worker, _ in
+                        worker.connections.values.map { $0 is HTTP2Connection }
+                    }
+                    #expect(isHTTP2 == [answer == "h2"])
+                } else {
+                    #expect(client.alert == SSL_AD_NO_APPLICATION_PROTOCOL)
+                }
+                client.peer.close()
+                #expect(eventually { gateway.connectionCount == 0 })
+            }
+        }
+    }
+
     // MARK: Tickets
 
     /// Goes through one exchange; the tickets that came with it.

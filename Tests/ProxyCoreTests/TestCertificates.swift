@@ -32,8 +32,12 @@ final class TestCertificates {
         unsafe rmdir(directory)
     }
 
-    func context(tickets: TicketKeys = TicketKeys(), minimumVersionIsTLS13: Bool = false) throws -> TLSContext {
-        try TLSContext(certificates: files, minimumVersionIsTLS13: minimumVersionIsTLS13, tickets: tickets)
+    func context(
+        tickets: TicketKeys = TicketKeys(), minimumVersionIsTLS13: Bool = false,
+        protocols: [ApplicationProtocol] = [.http1]
+    ) throws -> TLSContext {
+        try TLSContext(
+            certificates: files, minimumVersionIsTLS13: minimumVersionIsTLS13, protocols: protocols, tickets: tickets)
     }
 
     /// A certificate and its key as PEM.

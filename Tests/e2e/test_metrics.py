@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from support import http2
 from support.gateway import SIGNED_IN, Gateway, binary, route
 from support.processes import free_port, wait_until
 from support.upstream import OK, FakeUpstream, UpstreamConnection
@@ -288,6 +289,18 @@ def test_connections_to_upstreams(start_gateway, upstream: FakeUpstream):
 
     expected = {"upstream_connects_total": 4, "upstream_connect_failures_total": 2, "upstream_connections_idle": 2}
     moved(own, act, expected)
+
+
+def test_http2_connections(counting: Gateway):
+    def act() -> None:
+        with counting.http2() as good:
+            assert good.get("/nowhere").status == 404
+        with counting.http2() as bad:
+            for _ in range(2000):
+                bad.send(http2.reset(bad.request("/nowhere", fields=[("x", "y" * 100)])))
+            bad.until_closed()
+
+    moved(counting, act, {"http2_connections_total": 2, "http2_connections_ended_total": 1})
 
 
 def test_connections_that_are_handed_over(start_gateway, upstream: FakeUpstream):

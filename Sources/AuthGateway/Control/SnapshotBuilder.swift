@@ -58,7 +58,8 @@ struct SnapshotBuilder {
             contexts.append(
                 try TLSContext(
                     certificates: tls.certificates.map { CertificateFiles(certificate: $0.certificate, key: $0.key) },
-                    minimumVersionIsTLS13: tls.minimumVersion == .tls13, tickets: tickets))
+                    minimumVersionIsTLS13: tls.minimumVersion == .tls13,
+                    protocols: tls.protocols.map(ApplicationProtocol.init), tickets: tickets))
         }
         return contexts
     }
@@ -85,8 +86,18 @@ struct SnapshotBuilder {
                     tunnelIdleTimeout: listener.tunnelIdleTimeout.nanosecondsForTimers,
                     headLimits: HeadLimits(
                         bytesMax: min(listener.headBytesMax, 65_535), fieldsMax: min(listener.fieldsMax, 128)),
-                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, filterIndex: index))
+                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, http2: http2(listener), filterIndex: index)
+            )
         }
+        return settings
+    }
+
+    private func http2(_ listener: GatewayConfiguration.Listener) -> HTTP2Settings {
+        var settings = HTTP2Settings()
+        settings.concurrentStreamsMax = listener.http2.streamsMax
+        settings.streamWindow = listener.http2.streamWindow
+        settings.connectionWindow = max(settings.connectionWindow, listener.http2.streamWindow)
+        settings.glitchUnitsMax = listener.http2.glitchesMax
         return settings
     }
 
@@ -286,6 +297,16 @@ extension GatewayConfiguration.Listener {
         if let publicPort { return publicPort }
         guard case .unix = address else { return port }
         return tls == nil ? 80 : 443
+    }
+}
+
+extension ApplicationProtocol {
+    init(_ name: GatewayConfiguration.TLS.ApplicationProtocol) {
+        self =
+            switch name {
+            case .http2: .http2
+            case .http1: .http1
+            }
     }
 }
 

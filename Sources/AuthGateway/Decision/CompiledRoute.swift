@@ -1,6 +1,7 @@
 import GatewayConfig
 import IdentityModel
 import Policy
+import ProxyCore
 
 /// What a route of the file becomes at load: all that its exchanges ask for, by index and in bytes.
 final class CompiledRoute: Sendable {
@@ -36,6 +37,8 @@ final class CompiledRoute: Sendable {
     /// The longest request body; `nil` for no bound.
     let bodyBytesMax: Int?
     let securityFields: SecurityFields
+    /// Fields behind a body that are passed on; `nil` for none.
+    let trailers: TrailerNames?
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
@@ -76,6 +79,8 @@ final class CompiledRoute: Sendable {
         allowEncoded = route.allowEncoded
         bodyBytesMax = route.bodyBytesMax
         securityFields = SecurityFields(route.securityHeaders)
+        let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
+        trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
     }

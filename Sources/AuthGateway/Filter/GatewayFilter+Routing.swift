@@ -71,6 +71,7 @@ extension GatewayFilter {
             return refuse(exchange, state, status: 400, reason: "target.ambiguous")
         }
         if let bodyBytesMax = route.bodyBytesMax { exchange.bodyBytesMax = UInt64(bodyBytesMax) }
+        exchange.trailers = route.trailers
         exchange.allowsUpgrade = route.target != .identity
         return nil
     }

@@ -38,8 +38,6 @@ enum HTTP2Glitch: CaseIterable {
 /// One account for each connection: glitches fill it, time and honest work empty it, and when it is full the connection
 /// ends.
 struct GlitchAccount: Equatable {
-    /// Where a connection ends, unless the settings say otherwise.
-    static let unitsMax = 10_000
     /// What a second takes off.
     static let unitsPerSecond = 1000
     /// What an answer that was sent whole takes off.
@@ -53,7 +51,7 @@ struct GlitchAccount: Equatable {
     private var bytes = 0
 
     /// An empty account; `now` is in nanoseconds, as everywhere here.
-    init(limit: Int = GlitchAccount.unitsMax, at now: UInt64) {
+    init(limit: Int = HTTP2Settings().glitchUnitsMax, at now: UInt64) {
         self.limit = limit
         updatedAt = now
     }

@@ -34,16 +34,26 @@ extension HTTP2Session {
         _ stream: Int32, _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, adding lines: Span<UInt8>,
         endsStream: Bool
     ) -> Bool {
+        let isInterim = head.status < 200 && head.status != 101
+        return prepareHead(stream, head, bytes, adding: lines)
+            && submitHead(stream, opensTunnel: head.status == 101, isInterim: isInterim, endsStream: endsStream)
+    }
+
+    /// Gathers the head of an answer, as `respond` does; `submitHead` sends it, unless another head is gathered first.
+    func prepareHead(
+        _ stream: Int32, _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, adding lines: Span<UInt8>
+    ) -> Bool {
         guard let entry = streams[stream], !entry.hasResponded, !entry.wasReset, !entry.isClosed else { return false }
         let opensTunnel = entry.isTunnel && head.status == 101
         guard head.status != 101 || opensTunnel else { return false }
-        let isInterim = head.status < 200 && !opensTunnel
         guard beginHead(opensTunnel ? 200 : head.status) else { return false }
         for index in 0..<head.fields.count {
             let field = head.fields[index]
             guard !field.isDropped else { continue }
             switch field.known {
             case .connection, .keepAlive, .proxyConnection, .transferEncoding, .upgrade, .http2Settings, .te: continue
+            // RFC 9110 section 8.6 has it there for nothing.
+            case .contentLength where head.status < 200 || head.status == 204: continue
             default: break
             }
             let name = bytes.extracting(field.name.range)
@@ -55,8 +65,12 @@ extension HTTP2Session {
                 return false
             }
         }
-        guard addLines(lines) else { return false }
-        return submitHead(stream, opensTunnel: opensTunnel, isInterim: isInterim, endsStream: endsStream)
+        return addLines(lines)
+    }
+
+    /// Submits the final head that `prepareHead` has just gathered.
+    func submitHead(_ stream: Int32, endsStream: Bool) -> Bool {
+        submitHead(stream, opensTunnel: false, isInterim: false, endsStream: endsStream)
     }
 
     /// Submits a whole answer made here; `lines` are complete field lines that are added to its own.
@@ -94,6 +108,17 @@ extension HTTP2Session {
         }
         if isTaken, endsStream { streams.update(stream) { $0.isAnswered = true } }
         return isTaken
+    }
+
+    /// Keeps trailers, as complete field lines, to be sent when the body is; before the `write` that ends the stream.
+    func holdTrailers(_ stream: Int32, _ lines: Span<UInt8>) -> Bool {
+        guard let entry = streams[stream], entry.hasResponded, !entry.isAnswered, !entry.wasReset, !entry.isClosed
+        else {
+            return false
+        }
+        unsafe cnghttp2_head_begin(session)
+        guard addLines(lines) else { return false }
+        return unsafe cnghttp2_hold_trailers(session, stream)
     }
 
     /// Body bytes of the stream that wait.

@@ -138,6 +138,9 @@ internal import HTTPModel
         headBytes.release()
     }
 
+    /// Whether a head, or trailers, have begun and are not complete.
+    var isReadingHead: Bool { unsafe cnghttp2_block_is_open(session) }
+
     /// Bytes of memory that the session holds, `headBytes` aside.
     var memoryHeld: Int { unsafe cnghttp2_memory(session) }
 

@@ -1,11 +1,11 @@
 /// Bounds of one HTTP/2 connection.
-struct HTTP2Settings: Equatable {
+public struct HTTP2Settings: Sendable, Equatable {
     /// Streams that may be under way at once; one that was reset counts until its exchange has ended.
-    var concurrentStreamsMax = 100
+    public var concurrentStreamsMax = 100
     /// What a client may send on one stream before its bytes were passed on.
-    var streamWindow = 65_535
+    public var streamWindow = 65_535
     /// What a client may send on all streams together before its bytes were passed on.
-    var connectionWindow = 1_048_576
+    public var connectionWindow = 1_048_576
     /// Bytes of the names and values of one head; beyond it 431.
     var headBytesMax = 32_768
     /// Fields of one head, cookies counted one by one, without the pseudo fields; beyond it 431.
@@ -24,7 +24,10 @@ struct HTTP2Settings: Equatable {
     /// Whether WebSockets may be opened on a stream (RFC 8441).
     var allowsExtendedConnect = true
     /// Units of the glitch account at which the connection ends.
-    var glitchUnitsMax = GlitchAccount.unitsMax
+    public var glitchUnitsMax = 10_000
+
+    /// What holds unless something else is set.
+    public init() {}
 }
 
 /// The error codes of RFC 9113 section 7.

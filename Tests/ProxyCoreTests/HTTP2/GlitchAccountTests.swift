@@ -7,7 +7,7 @@ struct GlitchAccountTests {
     @Test(arguments: HTTP2Glitch.allCases)
     func `fills up at the price of its glitches`(kind: HTTP2Glitch) {
         #expect(kind.units > 0)
-        let count = (GlitchAccount.unitsMax + kind.units - 1) / kind.units
+        let count = (HTTP2Settings().glitchUnitsMax + kind.units - 1) / kind.units
         var account = GlitchAccount(at: 0)
         account.add(kind, count: count - 1, at: 0)
         #expect(!account.isFull)

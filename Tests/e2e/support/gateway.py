@@ -12,7 +12,7 @@ import requests
 import yaml
 from requests.adapters import HTTPAdapter
 
-from . import wire
+from . import http2, wire
 from .processes import ROOT, Program, free_port, wait_until
 
 #: The sample accounts of `--dev`, with the passwords that everybody knows.
@@ -217,6 +217,14 @@ class Gateway:
         if plain:
             return wire.connect(self.plain_port, source=source)
         return wire.connect(self.https_port, self.tls, f"{host}.{DOMAIN}", source)
+
+    def http2(self, host: str = "raw", source: str | None = None, **options) -> http2.Connection:
+        """A connection that agreed on HTTP/2."""
+        tls = ssl.create_default_context(cafile=str(self.certificates / "ca.pem"))
+        tls.set_alpn_protocols(["h2"])
+        raw = wire.connect(self.https_port, tls, f"{host}.{DOMAIN}", source)
+        assert raw.selected_alpn_protocol() == "h2"
+        return http2.Connection(raw, **options)
 
     # Its configuration
 
