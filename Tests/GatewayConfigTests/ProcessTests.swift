@@ -71,9 +71,9 @@ import Testing
                 file(listener: "  - { address: 127.0.0.1:1, tls: { \(certificates)\(protocols) } }"))
         }
         func protocols(_ text: String) -> [GatewayConfiguration.TLS.ApplicationProtocol]? {
-            load(", protocols: \(text)").configuration?.listeners.first?.tls?.protocols
+            load(", protocols: \(text)").configuration?.listeners.last?.tls?.protocols
         }
-        #expect(load("").configuration?.listeners.first?.tls?.protocols == GatewayConfiguration.TLS.protocolsByDefault)
+        #expect(load("").configuration?.listeners.last?.tls?.protocols == GatewayConfiguration.TLS.protocolsByDefault)
         #expect(protocols("[http/1.1]") == [.http1])
         #expect(protocols("http/1.1") == [.http1])
         #expect(protocols("[h2, http/1.1]") == [.http2, .http1])
