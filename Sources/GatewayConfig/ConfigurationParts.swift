@@ -77,6 +77,8 @@ public struct ConfigurationParts: Sendable {
     public internal(set) var accessLog: File?
     /// The identity service's database.
     public internal(set) var database: File?
+    /// The folder for files of bodies, where it is named.
+    public internal(set) var bodyFolder: File?
     /// The account that the process becomes.
     public internal(set) var account: Account?
 }

@@ -26,6 +26,8 @@ extension ConfigurationReader {
         let preflight = optional(Keys.preflight, in: section)
         let allowEncoded = list(Keys.allowEncoded, in: section)
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
+        let bufferRequest = value(Keys.bufferRequest, in: section)
+        let bufferResponse = value(Keys.bufferResponse, in: section)
         let isHostRead = host != nil || (section.pair(Keys.host.key) == nil && !isUnread(Keys.host.key, in: section))
         guard let path, isHostRead else {
             parts.unreadHosts.append(isHostRead ? host : nil)
@@ -36,7 +38,8 @@ extension ConfigurationReader {
             location: section.location, name: name ?? path, host: host, path: path,
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
-            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax)
+            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax, bufferRequest: bufferRequest,
+            bufferResponse: bufferResponse)
         parts.routes.append(.init(route: route, isSound: isWhole))
         return isWhole ? route : nil
     }

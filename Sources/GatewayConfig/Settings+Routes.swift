@@ -41,6 +41,14 @@ extension Settings {
             help: "Encoded bytes that the route lets through although applications read them in two ways.")
         static let bodyBytesMax = Setting.optional(
             "routes[].body_bytes_max", .size(0...1 << 50), absent: "no bound", help: "The longest request body.")
+        static let bufferRequest = Setting.with(
+            "routes[].buffer_request", .boolean, default: false,
+            help: "Reads the whole request body before the application sees the request, so that a slow client "
+                + "does not hold one of its workers.")
+        static let bufferResponse = Setting.with(
+            "routes[].buffer_response", .boolean, default: false,
+            help: "Takes answers from the application as fast as it gives them, for the same reason. Event streams, "
+                + "and answers with `X-Accel-Buffering: no`, pass as they come.")
         static let methods = Setting.optional(
             "routes[].rules[].methods", .method, absent: "every method", isList: true,
             help: "The first rule whose methods match decides; GET covers HEAD; where none does, 405.")
@@ -67,6 +75,7 @@ extension Settings {
             methods,
             SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
             ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
+            bufferRequest, bufferResponse,
             SettingGroup("tests", .listOfMappings, help: "Expectations, run by `check` and before every reload."),
             when,
             SettingGroup("tests[].as", .mapping(word: "nobody"), help: "Who asks; `nobody` unless given."),

@@ -12,6 +12,7 @@ struct SurroundingsCheck {
         let look: @Sendable () -> [ConfigurationProblem] = {
             let paths = PathCheck(file: file)
             return (parts.database.map(paths.database) ?? []) + (parts.accessLog.map(paths.log) ?? [])
+                + (parts.bodyFolder.map(paths.bodyFolder) ?? [])
         }
         let account = geteuid() == 0 ? parts.account.flatMap { try? Account($0.names) } : nil
         problems = account?.perform(look) ?? look()
@@ -53,10 +54,20 @@ private struct PathCheck {
         ]
     }
 
+    func bodyFolder(_ folder: ConfigurationParts.File) -> [ConfigurationProblem] {
+        self.folder(folder.path, for: folder, holding: "bodies that are buffered")
+    }
+
     /// The folder in which a file will be made.
     private func folder(of place: ConfigurationParts.File, holding what: String) -> [ConfigurationProblem] {
         let slash = place.path.lastIndex(of: "/")
         let path = slash.map { $0 == place.path.startIndex ? "/" : String(place.path[..<$0]) } ?? "."
+        return folder(path, for: place, holding: what)
+    }
+
+    private func folder(
+        _ path: String, for place: ConfigurationParts.File, holding what: String
+    ) -> [ConfigurationProblem] {
         guard let status = status(path) else {
             return [
                 problem(

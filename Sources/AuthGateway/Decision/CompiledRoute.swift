@@ -35,6 +35,10 @@ final class CompiledRoute: Sendable {
     let allowEncoded: Set<UInt8>
     /// The longest request body; `nil` for no bound.
     let bodyBytesMax: Int?
+    /// Whether the request's body is read whole before the request goes on.
+    let buffersRequest: Bool
+    /// Whether answers are taken faster than their clients take them.
+    let buffersResponse: Bool
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
@@ -74,6 +78,8 @@ final class CompiledRoute: Sendable {
         passesPreflight = route.preflightPass
         allowEncoded = route.allowEncoded
         bodyBytesMax = route.bodyBytesMax
+        buffersRequest = route.bufferRequest
+        buffersResponse = route.bufferResponse
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
     }
