@@ -1,17 +1,18 @@
 -- What wrk sends, and what it says at the end.
 --
--- BENCH_TOKENS names a file with one bearer token a line: requests then carry these in turn. Without it every request
--- is the one that the command line describes. `request` must exist only in the first case: its presence alone makes
--- wrk call Lua for every request.
+-- BENCH_TOKENS names a file with one bearer token a line, BENCH_PATHS one with a path a line: requests then carry these
+-- in turn. Without them every request is the one that the command line describes. `request` must exist only in the
+-- first case: its presence alone makes wrk call Lua for every request.
 
-local tokens = os.getenv("BENCH_TOKENS")
+local tokens, paths = os.getenv("BENCH_TOKENS"), os.getenv("BENCH_PATHS")
 
-if tokens then
+if tokens or paths then
     local requests, position = {}, 0
 
     function init()
-        for token in io.lines(tokens) do
-            requests[#requests + 1] = wrk.format("GET", nil, { Authorization = "Bearer " .. token, Host = wrk.headers["Host"] })
+        for line in io.lines(tokens or paths) do
+            local headers = { Host = wrk.headers["Host"], Authorization = tokens and "Bearer " .. line }
+            requests[#requests + 1] = wrk.format("GET", paths and line, headers)
         end
     end
 

@@ -31,6 +31,8 @@ static inline int clinux_eventfd_flags(void) { return EFD_NONBLOCK | EFD_CLOEXEC
 static inline int clinux_signalfd_flags(void) { return SFD_NONBLOCK | SFD_CLOEXEC; }
 static inline int clinux_inotify_flags(void) { return IN_NONBLOCK | IN_CLOEXEC; }
 static inline unsigned clinux_epoll_interest(void) { return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET; }
+/* For a listening socket that several loops share: an event wakes one of them. */
+static inline unsigned clinux_epoll_shared_interest(void) { return EPOLLIN | EPOLLET | EPOLLEXCLUSIVE; }
 /* No core dump, and no other process of the same user may attach. */
 static inline int clinux_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 static inline int clinux_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }

@@ -11,6 +11,7 @@ enum { slice_bytes = 2048, arena_bytes_turn = 64 * 1024, field_head_bytes = 8, d
 enum { small_window_update = 256 };
 /* HEADERS and CONTINUATION frames of one section; and, as nghttp2 counts, pieces of the heads of CONTINUATION frames,
  * of which there are nine when bytes come one by one. */
+enum { known_streams = 1024, frame_bytes_max = 16384 };
 enum { block_frames_max = 9, continuation_pieces_max = 128 };
 
 /* What a stream has to send; in a list, so that the streams that are open when a session ends are found. */
@@ -19,7 +20,14 @@ typedef struct output {
     uint8_t *bytes;
     size_t start, end, capacity;
     bool ends, is_deferred, is_over_high;
+    /* Trailers in one block: their number, pairs that point behind the pairs, and the bytes; or NULL. */
+    struct trailers *trailers;
 } output;
+
+typedef struct trailers {
+    size_t count;
+    nghttp2_nv pairs[];
+} trailers;
 
 typedef struct {
     size_t name_offset, name_length, value_offset, value_length;
@@ -44,7 +52,13 @@ struct cnghttp2_session {
     bool block_is_open, block_is_too_large;
 
     const uint8_t *input;
-    bool is_flooded, is_broken;
+    bool is_flooded;
+    /* The code of RFC 9113 section 7 for a rule that nghttp2 leaves out and the peer broke; 0: none. */
+    uint32_t broken_code;
+    /* Of the latest streams, by half their number: which were begun, and which ended by our reset, so that what is still
+     * on its way for them is nobody's mistake. */
+    uint64_t begun[known_streams / 64], reset[known_streams / 64];
+    uint32_t last_index;
     output *outputs;
 
     /* Where produce writes; and a frame of nghttp2's that did not fit, valid until its next mem_send. */
@@ -136,16 +150,65 @@ static int count_block(cnghttp2_session *self, const nghttp2_frame_hd *head) {
     return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
+static int break_off(cnghttp2_session *self, uint32_t code) {
+    self->broken_code = code;
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static bool has_stream(const uint64_t *set, uint32_t index) {
+    uint32_t bit = index % known_streams;
+    return set[bit / 64] >> (bit % 64) & 1;
+}
+
+static void put_stream(uint64_t *set, uint32_t index, bool is_member) {
+    uint32_t bit = index % known_streams;
+    uint64_t mask = UINT64_C(1) << (bit % 64);
+    set[bit / 64] = is_member ? set[bit / 64] | mask : set[bit / 64] & ~mask;
+}
+
+/* Forgets the oldest streams, so that this one is among the latest. */
+static void advance_to(cnghttp2_session *self, uint32_t index) {
+    if (index <= self->last_index) return;
+    uint32_t from = index - self->last_index > known_streams ? index - known_streams : self->last_index;
+    for (uint32_t each = from + 1; each != index + 1; each++) {
+        put_stream(self->begun, each, false);
+        put_stream(self->reset, each, false);
+    }
+    self->last_index = index;
+}
+
+/* HEADERS for streams that are over, which nghttp2 ignores (RFC 9113 sections 5.1 and 5.1.1). It ignores DATA as well,
+ * without a word to anybody; a server may (section 5.1). */
+static int check_stream(nghttp2_session *session, cnghttp2_session *self, const nghttp2_frame_hd *head) {
+    if (head->stream_id <= 0 || head->stream_id % 2 == 0) return 0;
+    uint32_t index = (uint32_t)head->stream_id / 2 + 1;
+    if (index > self->last_index) {
+        /* Counts as reset until nghttp2 takes it. */
+        advance_to(self, index);
+        put_stream(self->begun, index, true);
+        put_stream(self->reset, index, true);
+        return 0;
+    }
+    if (self->last_index - index >= known_streams) return 0;
+    if (!has_stream(self->begun, index)) return break_off(self, NGHTTP2_PROTOCOL_ERROR);
+    if (has_stream(self->reset, index) || nghttp2_session_get_stream_remote_close(session, head->stream_id) != -1) {
+        return 0;
+    }
+    return break_off(self, NGHTTP2_STREAM_CLOSED);
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user_data) {
     cnghttp2_session *self = user_data;
-    (void)session;
     switch (head->type) {
     case NGHTTP2_DATA: break;
     case NGHTTP2_HEADERS:
+        if (check_stream(session, self, head) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
         self->wire_bytes = 0;
         self->wire_frames = 0;
         return count_block(self, head);
     case NGHTTP2_CONTINUATION:
+        /* nghttp2 looks at the length of all other frames (RFC 9113 section 4.2). */
+        if (head->length > frame_bytes_max) return break_off(self, NGHTTP2_FRAME_SIZE_ERROR);
         count(self, CNGHTTP2_COUNT_CONTINUATION, 1);
         return count_block(self, head);
     case NGHTTP2_SETTINGS:
@@ -157,8 +220,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
     case NGHTTP2_PRIORITY:
         /* nghttp2 ignores these frames, and with them this rule (RFC 9113 section 6.3). */
         if (head->stream_id == 0) {
-            self->is_broken = true;
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
+            return break_off(self, NGHTTP2_PROTOCOL_ERROR);
         }
         count(self, CNGHTTP2_COUNT_PRIORITY, 1);
         break;
@@ -179,6 +241,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         if (out->next) out->next->previous = out;
         self->outputs = out;
         nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, out);
+        put_stream(self->reset, (uint32_t)frame->hd.stream_id / 2 + 1, false);
     }
     /* A section that was left unfinished, because its stream was reset, is overwritten. */
     if (self->block_is_open) self->arena_count = self->block_start;
@@ -196,7 +259,8 @@ static int on_header(
     cnghttp2_session *self = user_data;
     (void)session, (void)frame, (void)flags;
     if (!self->block_is_open || self->block_is_too_large) return 0;
-    self->block_fields += 1;
+    /* Pseudo fields come once each, or the request is malformed. */
+    if (name_length == 0 || name[0] != ':') self->block_fields += 1;
     size_t room = self->settings.field_bytes_max - self->block_bytes;
     if (self->block_fields > self->settings.fields_max || name_length > room || value_length > room - name_length) {
         self->block_is_too_large = true;
@@ -290,6 +354,7 @@ static void free_output(cnghttp2_session *self, output *out) {
     }
     if (out->next) out->next->previous = out->previous;
     held_free(out->bytes, self);
+    held_free(out->trailers, self);
     held_free(out, self);
 }
 
@@ -312,6 +377,13 @@ static int ignore_extension(
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) {
     (void)session;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->hd.stream_id % 2 == 1) {
+        cnghttp2_session *self = user_data;
+        uint32_t index = (uint32_t)frame->hd.stream_id / 2 + 1;
+        if (index <= self->last_index && self->last_index - index < known_streams) {
+            put_stream(self->reset, index, true);
+        }
+    }
     if (frame->hd.type == NGHTTP2_GOAWAY) {
         cnghttp2_event end = {.kind = CNGHTTP2_EVENT_SENT_GOAWAY, .code = frame->goaway.error_code};
         return append(user_data, end);
@@ -347,7 +419,16 @@ static ssize_t read_body(
         return NGHTTP2_ERR_DEFERRED;
     }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (held <= length && out->ends) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (held <= length && out->ends) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (out->trailers) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            /* Copied. */
+            if (nghttp2_submit_trailer(session, stream, out->trailers->pairs, out->trailers->count) != 0) {
+                return NGHTTP2_ERR_CALLBACK_FAILURE;
+            }
+        }
+    }
     return (ssize_t)(held < length ? held : length);
 }
 
@@ -486,7 +567,7 @@ static cnghttp2_outcome outcome(const cnghttp2_session *self, ssize_t error) {
     case -905: return CNGHTTP2_FLOODED;
     case NGHTTP2_ERR_NOMEM: return CNGHTTP2_NO_MEMORY;
     case NGHTTP2_ERR_CALLBACK_FAILURE:
-        if (self->is_broken) return CNGHTTP2_NOT_HTTP2;
+        if (self->broken_code != 0) return CNGHTTP2_NOT_HTTP2;
         return self->is_flooded ? CNGHTTP2_FLOODED : CNGHTTP2_NO_MEMORY;
     default: return CNGHTTP2_FAILED;
     }
@@ -558,6 +639,10 @@ uint32_t cnghttp2_take_count(cnghttp2_session *self, cnghttp2_count_kind kind) {
 
 bool cnghttp2_has_counts(const cnghttp2_session *self) { return self->has_counts; }
 
+uint32_t cnghttp2_error_code(const cnghttp2_session *self) {
+    return self->broken_code != 0 ? self->broken_code : NGHTTP2_PROTOCOL_ERROR;
+}
+
 bool cnghttp2_block_is_open(const cnghttp2_session *self) { return self->block_is_open; }
 
 /* What the owner does. */
@@ -616,6 +701,26 @@ bool cnghttp2_head_submit(cnghttp2_session *self, int32_t stream, bool is_interi
     nghttp2_data_provider provider = {.read_callback = read_body};
     return nghttp2_submit_response(
                self->session, stream, self->head_pairs, self->head_count, ends_stream ? NULL : &provider) == 0;
+}
+
+bool cnghttp2_hold_trailers(cnghttp2_session *self, int32_t stream) {
+    output *out = output_of(self, stream);
+    if (!out || out->ends || out->trailers) return false;
+    size_t heads = sizeof(trailers) + self->head_count * sizeof(nghttp2_nv);
+    trailers *kept = held_malloc(heads + self->head_bytes_count, self);
+    if (!kept) return false;
+    uint8_t *bytes = (uint8_t *)kept + heads;
+    memcpy(bytes, self->head_bytes, self->head_bytes_count);
+    kept->count = self->head_count;
+    for (size_t index = 0; index < self->head_count; index++) {
+        const head_field *field = &self->head_fields[index];
+        kept->pairs[index] = (nghttp2_nv){
+            .name = bytes + field->name_offset, .namelen = field->name_length,
+            .value = bytes + field->value_offset, .valuelen = field->value_length,
+            .flags = field->is_indexed ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX};
+    }
+    out->trailers = kept;
+    return true;
 }
 
 bool cnghttp2_write(cnghttp2_session *self, int32_t stream, const uint8_t *bytes, size_t count, bool ends_stream) {

@@ -44,7 +44,7 @@ internal import Glibc
         // Freed in deinit; only `run` touches it.
         unsafe events = .allocate(capacity: EventLoop.eventsPerTurn)
         slots.reserveCapacity(1024)
-        try addInterest(mailbox.wakeUp.number, bits: EventLoop.mailboxBits)
+        try addInterest(mailbox.wakeUp.number, bits: EventLoop.mailboxBits, interest: clinux_epoll_interest())
     }
 
     deinit { unsafe events.deallocate() }
@@ -53,9 +53,20 @@ internal import Glibc
 
     /// Registers a handler for the life of a descriptor, which stays the caller's; edge-triggered, both directions.
     public func register(_ descriptor: CInt, handler: any EventHandler) throws(SystemError) -> Registration {
+        try register(descriptor, handler: handler, interest: clinux_epoll_interest())
+    }
+
+    /// Registers a handler for a listening socket that other loops listen on too: what happens wakes one of them.
+    public func register(shared descriptor: CInt, handler: any EventHandler) throws(SystemError) -> Registration {
+        try register(descriptor, handler: handler, interest: clinux_epoll_shared_interest())
+    }
+
+    private func register(
+        _ descriptor: CInt, handler: any EventHandler, interest: UInt32
+    ) throws(SystemError) -> Registration {
         let registration = register(handler: handler)
         do throws(SystemError) {
-            try addInterest(descriptor, bits: registration.bits)
+            try addInterest(descriptor, bits: registration.bits, interest: interest)
         } catch {
             end(registration)
             throw error
@@ -88,6 +99,14 @@ internal import Glibc
     public func hand(_ registration: Registration, to handler: any EventHandler) {
         guard isLive(registration) else { return }
         slots[Int(registration.index)].handler = handler
+    }
+
+    /// Ends a registration whose descriptor stays open: it may be registered anew, or be watched by other loops alone.
+    public func end(_ registration: Registration, of descriptor: CInt) {
+        guard isLive(registration) else { return }
+        end(registration)
+        // The kernel takes no event where one is taken away.
+        _ = epoll_ctl(epoll.number, EPOLL_CTL_DEL, descriptor, nil)
     }
 
     /// The handler, unless the registration has ended.
@@ -218,9 +237,9 @@ internal import Glibc
             && slots[index].handler != nil
     }
 
-    private func addInterest(_ descriptor: CInt, bits: UInt64) throws(SystemError) {
+    private func addInterest(_ descriptor: CInt, bits: UInt64, interest: UInt32) throws(SystemError) {
         var event = unsafe epoll_event()
-        unsafe event.events = clinux_epoll_interest()
+        unsafe event.events = interest
         unsafe event.data = epoll_data_t(u64: bits)
         guard unsafe epoll_ctl(epoll.number, EPOLL_CTL_ADD, descriptor, &event) == 0 else {
             throw SystemError("epoll_ctl")

@@ -27,6 +27,7 @@ struct RunCommand: ParsableCommand {
         let logger = EventLog.logger(label: "gateway", level: configuration.log.level)
         do {
             try GatewayServer.run(
+                result,
                 RunOptions(
                     configurationPath: options.config, isDevelopment: dev, environment: ProcessEnvironment.all,
                     version: GatewayVersion.current),

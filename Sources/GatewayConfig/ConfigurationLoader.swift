@@ -98,6 +98,7 @@ extension ConfigurationReader {
         let limitPairs = named("limits", in: root)
         let limits = limitPairs.compactMap { limit($0.pair, at: $0.path, hasRedis: hasRedis) }
 
+        let securityHeaders = self.securityHeaders(.top, in: root, over: .init())
         let routeSections = needed("routes", in: root)
         // What could not be read may hold whatever a route asks for; it is reported once, where it stands.
         let isAuthenticationUnread =
@@ -115,7 +116,7 @@ extension ConfigurationReader {
                     keys.updateValue(limits.first { $0.name == limit.pair.key }?.key, forKey: limit.pair.key)
                 },
             credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers)
-        let routes = routeSections.compactMap { route($0, names: names) }
+        let routes = routeSections.compactMap { route($0, names: names, securityHeaders: securityHeaders) }
         let testSections = sections("tests", in: root)
         let tests = testSections.compactMap { test($0, roles: roles) }
         if routeSections.isEmpty { parts.unreadHosts.append(nil) }
@@ -133,7 +134,8 @@ extension ConfigurationReader {
             stopTimeout: stopTimeout, log: log, admin: admin, listeners: listeners, upstreams: upstreams,
             buffering: buffering,
             authentication: .init(session: session, jwt: issuers, jwtCacheEntriesMax: tokenCacheEntriesMax),
-            roles: roles, redis: redis, limits: limits, identity: identity, routes: routes, tests: tests)
+            roles: roles, redis: redis, limits: limits, identity: identity,
+            securityHeaders: securityHeaders, routes: routes, tests: tests)
         check(configuration, root: root)
         let written =
             listenerSections.count + upstreamPairs.count + limitPairs.count + routeSections.count + testSections.count

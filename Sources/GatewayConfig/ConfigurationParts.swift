@@ -79,6 +79,8 @@ public struct ConfigurationParts: Sendable {
     public internal(set) var database: File?
     /// The folder for files of bodies, where it is named.
     public internal(set) var bodyFolder: File?
+    /// The Unix sockets to accept on.
+    public internal(set) var sockets: [File] = []
     /// The account that the process becomes.
     public internal(set) var account: Account?
 }

@@ -17,14 +17,26 @@ extension ConfigurationReader {
         let isOverridden = Settings.adminAddress.environmentName.map { environment[$0] != nil } ?? false
         if !isOverridden, let pair = root.pair("admin"), case .scalar = pair.node.value {
             _ = word("off", of: pair.node, at: root.path.key("admin"), orKeys: "address")
-            return .init(address: nil)
+            return .init(address: nil, mode: GatewayConfiguration.socketModeByDefault)
         }
         let hasWord = root.pair("admin")?.node.word != nil
         let section =
             hasWord
             ? Section(path: root.path.key("admin"), pairs: [], line: root.line, column: root.column, isPresent: false)
             : section("admin", in: root)
-        return .init(address: value(Settings.adminAddress, in: section))
+        let address = value(Settings.adminAddress, in: section)
+        return .init(address: address, mode: socketMode(Settings.adminMode, of: address, in: section))
+    }
+
+    /// The mode of a Unix socket's file; a port has none.
+    private func socketMode(_ setting: Setting<UInt32>, of address: SocketAddress?, in section: Section) -> UInt32 {
+        let mode = optional(setting, in: section)
+        if mode != nil, case .tcp? = address {
+            error(
+                section.location(of: setting.key), "the address is no Unix socket, so there is no file",
+                cure: "remove it, or write an address such as unix:/run/auth-gateway/http.sock")
+        }
+        return mode ?? GatewayConfiguration.socketModeByDefault
     }
 
     /// Whether a single value is the one word that may stand instead of a mapping; anything else is reported.
@@ -42,6 +54,10 @@ extension ConfigurationReader {
     func listener(_ section: Section) -> GatewayConfiguration.Listener? {
         typealias Keys = Settings.Listener
         let address = optional(Keys.address, in: section)
+        let mode = socketMode(Keys.mode, of: address, in: section)
+        if case .unix(let path)? = address {
+            parts.sockets.append(.init(path: path, location: section.location(of: Keys.address.key)))
+        }
         let tls = section.pair("tls").flatMap { self.tls(self.section($0.node, at: section.path.key("tls"))) }
         let port = optional(Keys.redirectToHTTPS, in: section)
         if section.pair("tls") != nil, port != nil {
@@ -51,6 +67,8 @@ extension ConfigurationReader {
         }
         let publicPort = optional(Keys.publicPort, in: section)
         let connectionsMax = value(Keys.connectionsMax, in: section)
+        let connectionsPerAddressMax = optional(Keys.connectionsPerAddressMax, in: section)
+        let proxyProtocol = list(Keys.proxyProtocol, in: section)
         let handshakeTimeout = value(Keys.handshakeTimeout, in: section)
         let headTimeout = value(Keys.headTimeout, in: section)
         let bodyTimeout = value(Keys.bodyTimeout, in: section)
@@ -59,16 +77,27 @@ extension ConfigurationReader {
         let headBytesMax = value(Keys.headBytesMax, in: section)
         let fieldsMax = value(Keys.fieldsMax, in: section)
         let chunkExtensionBytesMax = value(Keys.chunkExtensionBytesMax, in: section)
+        let http2 = self.http2(self.section("http2", in: section))
         let allowInvalidUTF8 = value(Keys.allowInvalidUTF8, in: section)
         let underscoreHeaders = value(Keys.underscoreHeaders, in: section)
         guard let address, section.pair("tls") == nil || tls != nil else { return nil }
         return .init(
-            location: section.location, address: address, tls: tls, redirectToHTTPSPort: port.map(UInt16.init),
-            publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax, handshakeTimeout: handshakeTimeout,
+            location: section.location, address: address, mode: mode, tls: tls,
+            redirectToHTTPSPort: port.map(UInt16.init),
+            publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax,
+            connectionsPerAddressMax: connectionsPerAddressMax, proxyProtocol: proxyProtocol ?? [],
+            handshakeTimeout: handshakeTimeout,
             headTimeout: headTimeout,
             bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
             headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,
-            allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
+            http2: http2, allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
+    }
+
+    private func http2(_ section: Section) -> GatewayConfiguration.HTTP2 {
+        typealias Keys = Settings.Listener
+        return .init(
+            streamsMax: value(Keys.streamsMax, in: section), streamWindow: value(Keys.streamWindow, in: section),
+            glitchesMax: value(Keys.glitchesMax, in: section))
     }
 
     private func tls(_ section: Section) -> GatewayConfiguration.TLS? {

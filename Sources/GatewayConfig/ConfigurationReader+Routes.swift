@@ -12,7 +12,9 @@ struct DefinedNames {
 }
 
 extension ConfigurationReader {
-    func route(_ section: Section, names: DefinedNames) -> GatewayConfiguration.Route? {
+    func route(
+        _ section: Section, names: DefinedNames, securityHeaders outer: GatewayConfiguration.SecurityHeaders
+    ) -> GatewayConfiguration.Route? {
         typealias Keys = Settings.Route
         let host = optional(Keys.host, in: section)
         let path = optional(Keys.path, in: section)
@@ -28,6 +30,10 @@ extension ConfigurationReader {
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
         let bufferRequest = value(Keys.bufferRequest, in: section)
         let bufferResponse = value(Keys.bufferResponse, in: section)
+        let trailers = self.section("trailers", in: section)
+        let requestTrailers = list(Keys.requestTrailers, in: trailers)
+        let responseTrailers = list(Keys.responseTrailers, in: trailers)
+        let securityHeaders = self.securityHeaders(.route, in: section, over: outer)
         let isHostRead = host != nil || (section.pair(Keys.host.key) == nil && !isUnread(Keys.host.key, in: section))
         guard let path, isHostRead else {
             parts.unreadHosts.append(isHostRead ? host : nil)
@@ -39,7 +45,9 @@ extension ConfigurationReader {
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
             allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax, bufferRequest: bufferRequest,
-            bufferResponse: bufferResponse)
+            bufferResponse: bufferResponse,
+            requestTrailers: requestTrailers ?? [], responseTrailers: responseTrailers ?? [],
+            securityHeaders: securityHeaders)
         parts.routes.append(.init(route: route, isSound: isWhole))
         return isWhole ? route : nil
     }

@@ -10,11 +10,18 @@ extension ConfigurationReader {
         checkSources(configuration)
         checkCookie(configuration)
         checkRoleNames(configuration)
-        for block in configuration.trustedProxies where block.prefixLength == 0 || block.isAllIPv4 {
+        for peers in configuration.trustedProxies where peers.isEverybody {
             warning(
                 root.location(of: "trusted_proxies"), "everybody is trusted to say where requests come from",
                 cure: "name the addresses of your proxies alone")
         }
+        for listener in configuration.listeners where listener.proxyProtocol.contains(where: \.isEverybody) {
+            warning(
+                listener.location, "everybody is believed whose connection it is, by 'proxy_protocol'",
+                cure: "name the addresses of your proxies alone")
+        }
+        checkUnixPeers(configuration)
+        checkSecurityHeaders(configuration)
     }
 
     private func checkListeners(_ configuration: GatewayConfiguration) {
@@ -26,6 +33,30 @@ extension ConfigurationReader {
                 listener.location, "the address \(SocketAddresses.show(listener.address)) is taken by another listener",
                 cure: "give each listener, and 'admin', an address of its own")
         }
+    }
+
+    /// Whoever comes by a Unix socket has no address: sign-in, and limits by address, would count all of them as one.
+    private func checkUnixPeers(_ configuration: GatewayConfiguration) {
+        guard !configuration.trustedProxies.contains(.unix) else { return }
+        for listener in configuration.listeners {
+            guard case .unix = listener.address, listener.proxyProtocol.isEmpty else { continue }
+            warning(
+                listener.location, "nobody says who comes by this socket, so that limits by address count all as one",
+                cure: "add unix to trusted_proxies, where the proxy before it sets X-Forwarded-For itself, or write "
+                    + "proxy_protocol: unix, where it speaks that")
+        }
+    }
+
+    private func checkSecurityHeaders(_ configuration: GatewayConfiguration) {
+        guard configuration.trustedProxies.isEmpty, configuration.listeners.allSatisfy({ $0.tls == nil }) else {
+            return
+        }
+        let all = [configuration.securityHeaders] + configuration.routes.map(\.securityHeaders)
+        guard all.contains(where: { $0.hstsMaxAge != nil }) else { return }
+        warning(
+            .init(path: "security_headers.hsts", line: 0, column: 0),
+            "no listener has TLS, and nobody is trusted to say that a proxy has, so 'hsts' is never sent",
+            cure: "give a listener 'tls', or name the proxies that end it under 'trusted_proxies'")
     }
 
     private func checkUnused(_ configuration: GatewayConfiguration) {
@@ -185,6 +216,14 @@ extension GatewayConfiguration.TokenIssuer {
 
     /// Whether its users are those of sessions, under the same names.
     var namesDirectoryUsers: Bool { isOwn && prefix == nil && usernameClaim == "preferred_username" }
+}
+
+extension GatewayConfiguration.Peers {
+    /// Every address there is.
+    var isEverybody: Bool {
+        guard case .network(let block) = self else { return false }
+        return block.prefixLength == 0 || block.isAllIPv4
+    }
 }
 
 extension GatewayConfiguration.AddressBlock {

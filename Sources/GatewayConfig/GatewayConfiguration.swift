@@ -27,7 +27,7 @@ public struct GatewayConfiguration: Sendable {
     /// The user, and optionally group, to become after binding.
     public var user: RunAs?
     /// Peers whose `X-Forwarded-*` fields count; nobody by default.
-    public var trustedProxies: [AddressBlock]
+    public var trustedProxies: [Peers]
     /// How long the gateway goes on accepting after readiness turned false.
     public var drainDelay: Duration
     /// How long a stop waits for exchanges in flight.
@@ -52,6 +52,8 @@ public struct GatewayConfiguration: Sendable {
     public var limits: [Limit]
     /// The identity service in this program.
     public var identity: Identity
+    /// Fields that tell browsers to be strict, where no route says otherwise.
+    public var securityHeaders: SecurityHeaders
     /// What is let through; the order means nothing.
     public var routes: [Route]
     /// Expectations of the file about its routes.
@@ -71,6 +73,14 @@ public struct GatewayConfiguration: Sendable {
         public var address: [UInt8]
         /// Prefix length counted in those 128 bits.
         public var prefixLength: Int
+    }
+
+    /// Peers that are meant by what their socket says.
+    public enum Peers: Sendable, Equatable {
+        /// Those with an address in this block.
+        case network(AddressBlock)
+        /// Those that come by a Unix socket.
+        case unix
     }
 
     /// Where events go.
@@ -94,6 +104,8 @@ public struct GatewayConfiguration: Sendable {
     public struct Admin: Sendable, Equatable {
         /// `nil` switches the admin listener off.
         public var address: SocketAddress?
+        /// Mode of the file, where the address is a Unix socket.
+        public var mode: UInt32
     }
 
     /// An address as the file has it; names are not resolved here.
@@ -103,12 +115,17 @@ public struct GatewayConfiguration: Sendable {
         case unix(path: String)
     }
 
+    /// Of a Unix socket's file: nobody else may connect.
+    static let socketModeByDefault: UInt32 = 0o600
+
     /// An address to accept on.
     public struct Listener: Sendable {
         /// Where it stands in the file.
         public var location: SourceLocation
-        /// Where to accept: an IP address, never a name.
+        /// Where to accept: an IP address or a path, never a name.
         public var address: SocketAddress
+        /// Mode of the file, where the address is a Unix socket.
+        public var mode: UInt32
         /// TLS; `nil` is plain HTTP.
         public var tls: TLS?
         /// Answer every request with a redirect to HTTPS on this port.
@@ -117,6 +134,10 @@ public struct GatewayConfiguration: Sendable {
         public var publicPort: UInt16?
         /// Open connections, over all workers.
         public var connectionsMax: Int
+        /// Open connections of one client address; `nil`: as many as there may be at all.
+        public var connectionsPerAddressMax: Int?
+        /// Peers that say by the PROXY protocol whose a connection is; empty: it is not spoken.
+        public var proxyProtocol: [Peers]
         /// The longest wait for a finished TLS handshake.
         public var handshakeTimeout: Duration
         /// The longest wait for a complete request head.
@@ -133,10 +154,22 @@ public struct GatewayConfiguration: Sendable {
         public var fieldsMax: Int
         /// Total bytes of chunk extensions in one message.
         public var chunkExtensionBytesMax: Int
+        /// Bounds of HTTP/2 connections.
+        public var http2: HTTP2
         /// Lets paths through that are not UTF-8 once decoded.
         public var allowInvalidUTF8: Bool
         /// What happens to field names with `_`.
         public var underscoreHeaders: UnderscoreHeaders
+    }
+
+    /// Bounds of one HTTP/2 connection.
+    public struct HTTP2: Sendable {
+        /// Streams that may be under way at once.
+        public var streamsMax: Int
+        /// Body bytes that a client may send on one stream before they have gone on.
+        public var streamWindow: Int
+        /// Units of the glitch account at which the connection ends.
+        public var glitchesMax: Int
     }
 
     /// What happens to a field name with `_` that is no alias of a protected one.
@@ -396,6 +429,37 @@ public struct GatewayConfiguration: Sendable {
         public var bufferRequest: Bool
         /// Takes answers from the application as fast as it gives them.
         public var bufferResponse: Bool
+        /// Names of trailer fields that the application gets, lower case.
+        public var requestTrailers: [String]
+        /// Names of trailer fields that the client gets, lower case.
+        public var responseTrailers: [String]
+        /// Fields that tell browsers to be strict; those at the top of the file are among them.
+        public var securityHeaders: SecurityHeaders
+    }
+
+    /// Fields of answers that tell browsers to be strict; each is left out unless it is set.
+    public struct SecurityHeaders: Sendable, Equatable {
+        /// `max-age` of `Strict-Transport-Security`; `nil`: the field is not sent.
+        public var hstsMaxAge: Duration?
+        /// `includeSubDomains`.
+        public var hstsIncludesSubdomains = false
+        /// `preload`.
+        public var hstsPreloads = false
+        /// `X-Content-Type-Options: nosniff`.
+        public var forbidsSniffing = false
+        /// `X-Frame-Options`.
+        public var frameOptions: String?
+        /// `Referrer-Policy`.
+        public var referrerPolicy: String?
+        /// `Content-Security-Policy`.
+        public var contentSecurityPolicy: String?
+        /// `Permissions-Policy`.
+        public var permissionsPolicy: String?
+        /// Replaces what an application has sent itself.
+        public var replacesExisting = false
+
+        /// None.
+        public init() {}
     }
 
     /// What requests of some methods need.

@@ -3,16 +3,17 @@ internal import IdentityModel
 typealias SocketAddress = GatewayConfiguration.SocketAddress
 
 extension SettingType where Value == SocketAddress {
-    /// Where we listen: an address of this machine, never a name; port 0 lets the kernel choose.
+    /// Where we listen: an address of this machine, never a name; port 0 lets the kernel choose. Or a Unix socket.
     static let listenAddress = SettingType(
-        name: "address", allowed: "an address and a port, such as 0.0.0.0:8443, 127.0.0.1:8080 or [::]:8443",
+        name: "address",
+        allowed: "an address and a port, such as 0.0.0.0:8443, 127.0.0.1:8080 or [::]:8443, or unix:/path",
         schema: .members(["type": .string("string")]),
         read: { text throws(Refusal) in
-            guard case .tcp(let host, let port) = try SocketAddresses.parse(text, ports: 0...65535) else {
-                throw Refusal("\(text.quoted) is a Unix socket")
+            let address = try SocketAddresses.parse(text, ports: 0...65535)
+            if case .tcp(let host, _) = address, HostName.addressBytes(host) == nil {
+                throw Refusal("\(host.quoted) is no address")
             }
-            guard HostName.addressBytes(host) != nil else { throw Refusal("\(host.quoted) is no address") }
-            return .tcp(host: host, port: port)
+            return address
         },
         show: SocketAddresses.show)
 
@@ -108,6 +109,41 @@ extension SettingType where Value == GatewayConfiguration.AddressBlock {
             return block
         },
         show: AddressBlocks.show)
+}
+
+extension SettingType where Value == GatewayConfiguration.Peers {
+    /// A network, or the word for Unix sockets.
+    static let peers = SettingType(
+        name: "peers", allowed: "a network such as 10.0.0.0/8 or fd00::/8, one address, or unix",
+        schema: .members(["type": .string("string")]),
+        read: { text throws(Refusal) in
+            if text == "unix" { return .unix }
+            return .network(try SettingType<GatewayConfiguration.AddressBlock>.addressBlock.read(text))
+        },
+        show: { peers in
+            switch peers {
+            case .network(let block): AddressBlocks.show(block)
+            case .unix: "unix"
+            }
+        })
+}
+
+extension SettingType where Value == UInt32 {
+    /// The mode of a file: octal digits, as `chmod` takes them.
+    static let fileMode = SettingType(
+        name: "mode", allowed: "a file's mode such as \"0660\": three or four octal digits, at most 0777",
+        schema: .members([
+            "type": .array([.string("string"), .string("integer")]), "pattern": .string("^0?[0-7]{3}$"),
+        ]),
+        read: { text throws(Refusal) in
+            let digits = text.utf8.count == 4 && text.hasPrefix("0") ? text.dropFirst() : text[...]
+            let isOctal = digits.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) }
+            guard digits.utf8.count == 3, isOctal, let mode = UInt32(digits, radix: 8) else {
+                throw Refusal("\(text.quoted) is no mode of a file")
+            }
+            return mode
+        },
+        show: { "0" + String(repeating: "0", count: max(0, 3 - String($0, radix: 8).count)) + String($0, radix: 8) })
 }
 
 enum AddressBlocks {

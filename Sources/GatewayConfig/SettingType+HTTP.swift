@@ -231,6 +231,39 @@ extension SettingType where Value == CredentialKind {
         show: { $0.rawValue })
 }
 
+extension SettingType where Value == String {
+    /// A field that may stand behind a body: not what decides how a message is read, who sent it, or what may be done
+    /// with it (RFC 9110 section 6.5.1).
+    static let trailerName = SettingType(
+        name: "field name", allowed: "a field name of letters, digits and '-' that may be a trailer, such as Server-Timing",
+        schema: .members(["type": .string("string"), "pattern": .string("^[A-Za-z][A-Za-z0-9-]{0,63}$")]),
+        read: { text throws(Refusal) in
+            let name = text.lowercased()
+            guard (1...64).contains(name.utf8.count),
+                name.utf8.first.map({ (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) }) == true,
+                name.utf8.allSatisfy({ byte in
+                    switch byte {
+                    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"):
+                        true
+                    default: false
+                    }
+                })
+            else { throw Refusal("\(text.quoted) is no field name of letters, digits and '-'") }
+            guard !fieldsNeverTrailers.contains(name) else { throw Refusal("\(text.quoted) may not be a trailer") }
+            return name
+        },
+        show: { $0 })
+
+    private static let fieldsNeverTrailers: Set<String> = [
+        "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer",
+        "upgrade", "http2-settings", "host", "expect", "max-forwards", "range", "content-encoding", "content-type",
+        "content-range", "authorization", "proxy-authorization", "proxy-authenticate", "www-authenticate", "cookie",
+        "set-cookie", "age", "cache-control", "date", "expires", "location", "pragma", "retry-after", "vary", "warning",
+        "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "x-request-id",
+        "traceparent", "tracestate",
+    ]
+}
+
 extension SettingType where Value == GatewayConfiguration.RunAs {
     /// `user` or `user:group`.
     static let runAs = SettingType(

@@ -49,6 +49,13 @@ extension Settings {
             "routes[].buffer_response", .boolean, default: false,
             help: "Takes answers from the application as fast as it gives them, for the same reason. Event streams, "
                 + "and answers with `X-Accel-Buffering: no`, pass as they come.")
+        static let requestTrailers = Setting.optional(
+            "routes[].trailers.request", .trailerName, absent: "none", isList: true,
+            help: "Trailer fields of requests that the application gets, in chunked bodies and over HTTP/2; all others "
+                + "are dropped.")
+        static let responseTrailers = Setting.optional(
+            "routes[].trailers.response", .trailerName, absent: "none", isList: true,
+            help: "Trailer fields of answers that the client gets; all others are dropped.")
         static let methods = Setting.optional(
             "routes[].rules[].methods", .method, absent: "every method", isList: true,
             help: "The first rule whose methods match decides; GET covers HEAD; where none does, 405.")
@@ -66,16 +73,25 @@ extension Settings {
         static let expect = Setting.required(
             "tests[].expect", .expectation, help: "`allow`, `challenge`, `deny`, or a status.")
 
-        static let all: [any SettingDeclaration] = [
-            SettingGroup("routes", .listOfMappings, help: "What is let through, and to where; everything else is 404."),
-            name, host, path, upstream, isPublic, isOptional,
-            SettingGroup(
-                "routes[].require", .requirement, help: "What every request of the route needs: short for one rule."),
-            SettingGroup("routes[].rules", .listOfMappings, help: "What requests need, by method."),
-            methods,
-            SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
-            ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
-            bufferRequest, bufferResponse,
+        static let all: [any SettingDeclaration] =
+            [
+                SettingGroup(
+                    "routes", .listOfMappings, help: "What is let through, and to where; everything else is 404."),
+                name, host, path, upstream, isPublic, isOptional,
+                SettingGroup(
+                    "routes[].require", .requirement, help: "What every request of the route needs: short for one rule."
+                ),
+                SettingGroup("routes[].rules", .listOfMappings, help: "What requests need, by method."),
+                methods,
+                SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
+                ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
+                bufferRequest, bufferResponse,
+                SettingGroup(
+                    "routes[].trailers", .mapping(word: nil), help: "Fields behind a body that are passed on."),
+                requestTrailers, responseTrailers,
+            ] + SecurityHeaders.route.all + tests
+
+        private static let tests: [any SettingDeclaration] = [
             SettingGroup("tests", .listOfMappings, help: "Expectations, run by `check` and before every reload."),
             when,
             SettingGroup("tests[].as", .mapping(word: "nobody"), help: "Who asks; `nobody` unless given."),

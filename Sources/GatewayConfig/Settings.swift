@@ -4,15 +4,16 @@ internal import IdentityModel
 enum Settings {
     static let all: [any SettingDeclaration] =
         process + Listener.all + Upstream.all + Buffering.all + Session.all + Token.all + Store.all + Identity.all
-        + Route.all
+        + SecurityHeaders.top.all + Route.all
 
     static let workers = Setting.optional(
         "workers", .integer(1...1024), absent: "one for each core", help: "Worker threads.")
     static let user = Setting.optional(
         "user", .runAs, absent: "stays who it is", help: "The user, and optionally group, to become after binding.")
-    static let trustedProxies = Setting<GatewayConfiguration.AddressBlock>.optional(
-        "trusted_proxies", .addressBlock, absent: "nobody", isList: true,
-        help: "Peers whose `X-Forwarded-*` fields count. Name only proxies that set these fields themselves.")
+    static let trustedProxies = Setting<GatewayConfiguration.Peers>.optional(
+        "trusted_proxies", .peers, absent: "nobody", isList: true,
+        help: "Peers whose `X-Forwarded-*` fields count. Name only proxies that set these fields themselves. `unix` is "
+            + "everybody who comes by a Unix socket.")
     static let drainDelay = Setting.with(
         "drain_delay", .duration(.zero ... .minutes(10)), default: .zero,
         help: "How long a stop goes on accepting after readiness has turned false.")
@@ -29,18 +30,25 @@ enum Settings {
         "admin.address", .listenAddress, default: .tcp(host: "127.0.0.1", port: 9464),
         help: "Where `/healthz`, `/readyz` and `/metrics` are answered, without TLS and without sign-in.")
 
+    static let adminMode = Setting<UInt32>.optional(
+        "admin.mode", .fileMode, absent: "`0600`", help: "The mode of the file, where `address` is a Unix socket.")
+
     private static let process: [any SettingDeclaration] = [
         workers, user, trustedProxies, drainDelay, stopTimeout,
         SettingGroup("log", .mapping(word: nil), help: "Where events go."), logAccess, logLevel,
         SettingGroup("admin", .mapping(word: "off"), help: "The listener for operators; `off` switches it off."),
-        adminAddress,
+        adminAddress, adminMode,
     ]
 
     enum Listener {
         static let address = Setting.required(
             "listeners[].address", .listenAddress,
             help: "Where to accept. `0.0.0.0` is every IPv4 address of the machine, `[::]` every IPv6 address and no "
-                + "IPv4: to accept on both, write two listeners, such as `0.0.0.0:8443` and `[::]:8443`.")
+                + "IPv4: to accept on both, write two listeners, such as `0.0.0.0:8443` and `[::]:8443`. A Unix socket "
+                + "has no addresses of clients: see `trusted_proxies`.")
+        static let mode = Setting<UInt32>.optional(
+            "listeners[].mode", .fileMode, absent: "`0600`",
+            help: "The mode of the file, where `address` is a Unix socket: who may write to it may connect.")
         static let certificate = Setting.required(
             "listeners[].tls.certificates[].certificate", .path, help: "PEM file with the certificate and its chain.")
         static let key = Setting.required(
@@ -59,14 +67,24 @@ enum Settings {
             "listeners[].redirect_to_https", .integer(1...65535), absent: "requests are served",
             help: "Answers every request with a redirect to HTTPS on this port.")
         static let publicPort = Setting.optional(
-            "listeners[].public_port", .integer(1...65535), absent: "the port of `address`",
+            "listeners[].public_port", .integer(1...65535),
+            absent: "the port of `address`; on a Unix socket 443 with TLS, else 80",
             help: "The port that clients see, where a port mapping stands before the listener.")
         static let connectionsMax = Setting.with(
             "listeners[].connections_max", .integer(1...1_000_000), default: 10_000,
             help: "Open connections, over all workers.")
+        static let connectionsPerAddressMax = Setting.optional(
+            "listeners[].connections_per_address_max", .integer(1...1_000_000),
+            absent: "no more than there may be at all",
+            help: "Open connections of one client address (IPv6 by /64), over all workers. Behind a proxy without "
+                + "`proxy_protocol` that is the proxy's.")
+        static let proxyProtocol = Setting<GatewayConfiguration.Peers>.optional(
+            "listeners[].proxy_protocol", .peers, absent: "not spoken", isList: true,
+            help: "Peers that begin each connection with a header of the PROXY protocol, version 1 or 2, which says "
+                + "whose it is. All others are refused.")
         static let handshakeTimeout = Setting.with(
             "listeners[].handshake_timeout", timeout, default: .seconds(10),
-            help: "Longest wait for a finished TLS handshake.")
+            help: "Longest wait for a finished TLS handshake, and before it for the header of `proxy_protocol`.")
         static let headTimeout = Setting.with(
             "listeners[].head_timeout", timeout, default: .seconds(10),
             help: "Longest wait for a complete request head.")
@@ -87,6 +105,16 @@ enum Settings {
         static let chunkExtensionBytesMax = Setting.with(
             "listeners[].chunk_extension_bytes_max", .size(0...65536), default: 1024,
             help: "Chunk extensions of one message together.")
+        static let streamsMax = Setting.with(
+            "listeners[].http2.streams_max", .integer(1...1000), default: 100,
+            help: "Streams of one HTTP/2 connection that may be under way at once.")
+        static let streamWindow = Setting.with(
+            "listeners[].http2.stream_window", .size(65_535...16_777_216), default: 65_535,
+            help: "What a client may send on one stream before its bytes have gone on; held in memory for each stream.")
+        static let glitchesMax = Setting.with(
+            "listeners[].http2.glitches_max", .integer(100...10_000_000), default: 10_000,
+            help: "Where an HTTP/2 connection ends whose client costs more than it asks for: each reset, ping, "
+                + "setting, tiny window or malformed request counts from 1 to 100, and time and answers take off.")
         static let allowInvalidUTF8 = Setting.with(
             "listeners[].allow_invalid_utf8", .boolean, default: false,
             help: "Lets paths through that are not UTF-8 once decoded.")
@@ -97,15 +125,16 @@ enum Settings {
 
         static let all: [any SettingDeclaration] = [
             SettingGroup("listeners", .listOfMappings, help: "The addresses to accept on; at least one."),
-            address,
+            address, mode,
             SettingGroup("listeners[].tls", .mapping(word: nil), help: "TLS; a listener without it speaks plain HTTP."),
             SettingGroup(
                 "listeners[].tls.certificates", .listOfMappings,
                 help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
             certificate, key, minimumVersion, protocols, redirectToHTTPS, publicPort, connectionsMax,
-            handshakeTimeout, headTimeout, bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
+            connectionsPerAddressMax, proxyProtocol, handshakeTimeout, headTimeout, bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
             chunkExtensionBytesMax,
-            allowInvalidUTF8, underscoreHeaders,
+            SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
+            streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,
         ]
     }
 

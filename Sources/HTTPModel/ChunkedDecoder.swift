@@ -39,7 +39,7 @@ public enum ChunkError: Error, Equatable, Sendable {
 
 /// Finds the data in a chunked body (RFC 9112 section 7.1), strictly and without I/O.
 ///
-/// Extensions and trailers are checked, counted and dropped: nothing of them is ever passed on.
+/// Extensions and trailers are checked and counted. Extensions are dropped, and so are trailers unless `keepsTrailers`.
 public struct ChunkedDecoder: Sendable {
     /// What a call found.
     public enum Event: Equatable, Sendable {
@@ -47,13 +47,17 @@ public struct ChunkedDecoder: Sendable {
         case needMore
         /// These bytes of the span are data; call again with what follows the consumed bytes.
         case data(Range<Int>)
+        /// These bytes belong to the trailer section, whose last line is empty; only where trailers are kept.
+        case trailers(Range<Int>)
         /// The body ended with the consumed bytes.
         case finished
         /// The body is refused; further calls say the same.
         case failed(ChunkError)
     }
 
-    /// The trailer fields met so far, all of them dropped.
+    /// Whether the bytes of the trailer section are given out.
+    public var keepsTrailers = false
+    /// The trailer fields met so far.
     public private(set) var trailerCount = 0
     /// Whether the body has ended.
     public var isFinished: Bool { state == .finished }
@@ -102,8 +106,24 @@ public struct ChunkedDecoder: Sendable {
                 if remaining == 0 { state = .dataReturn }
                 return (index + count, .data(index..<index + count))
             }
+            if keepsTrailers, isInTrailers {
+                let start = index
+                while index < bytes.count, isInTrailers {
+                    state = step(bytes[index])
+                    index += 1
+                }
+                if case .failed = state { continue }
+                return (index, .trailers(start..<index))
+            }
             state = step(bytes[index])
             index += 1
+        }
+    }
+
+    private var isInTrailers: Bool {
+        switch state {
+        case .trailerStart, .trailerName, .trailerValue, .trailerLineFeed, .lastLineFeed: true
+        default: false
         }
     }
 

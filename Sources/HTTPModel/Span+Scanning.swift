@@ -110,7 +110,7 @@ extension Span<UInt8> {
         return true
     }
 
-    /// The number that `range` spells as 1 to 20 decimal digits, or nil for anything else.
+    /// The number below 2^63 that `range` spells as 1 to 20 decimal digits, or nil for anything else.
     func decimal(in range: Range<Int>) -> UInt64? {
         guard (1...20).contains(range.count) else { return nil }
         var value: UInt64 = 0
@@ -122,7 +122,8 @@ extension Span<UInt8> {
             guard !overflows, !carries else { return nil }
             value = sum
         }
-        return value
+        // Many applications keep lengths in 63 bits.
+        return value <= UInt64(Int64.max) ? value : nil
     }
 }
 

@@ -6,6 +6,8 @@ struct BodyReader {
     enum Event: Equatable {
         /// Body bytes, as a range of what was passed in.
         case data(Range<Int>)
+        /// Bytes of the trailer section, where it is kept.
+        case trailers(Range<Int>)
         /// All bytes were taken; more are needed.
         case needMore
         /// The body is complete; bytes that were not consumed belong to the next message.
@@ -96,12 +98,22 @@ struct BodyReader {
             case .data(let range):
                 state = .chunked(decoder)
                 return (consumed, .data(range))
+            case .trailers(let range):
+                state = .chunked(decoder)
+                return (consumed, .trailers(range))
             case .finished:
                 state = .finished
                 return (consumed, .finished)
             case .failed: return (consumed, .failed)
             }
         }
+    }
+
+    /// From now on the bytes of a trailer section are given out.
+    mutating func keepTrailers() {
+        guard case .chunked(var decoder) = state else { return }
+        decoder.keepsTrailers = true
+        state = .chunked(decoder)
     }
 
     /// The peer closed: whether that is a lawful end of this body.

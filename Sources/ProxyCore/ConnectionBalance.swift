@@ -102,7 +102,10 @@ public final class ConnectionBalance: Sendable {
 /// A connection as `accept` gave it, before any worker has read from it.
 struct AcceptedConnection: ~Copyable, Sendable {
     var descriptor: Descriptor
-    let peer: sockaddr_storage
+    var place: ConnectionPlace
+    /// The socket's, until a proxy has said another.
+    var peer: IPAddress
+    var peerPort: UInt16
     /// Of the listener that accepted it.
     let settings: ListenerSettings
     /// The worker that accepted it, once another one was to serve it.

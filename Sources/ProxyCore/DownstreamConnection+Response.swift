@@ -76,7 +76,10 @@ extension DownstreamConnection {
 
     /// Appends what ends the body in the answer's framing.
     func appendEnd(into build: inout ByteBuffer) {
-        if case .chunked = responseFraming { build.append("0\r\n\r\n" as StaticString) }
+        guard case .chunked = responseFraming else { return }
+        build.append("0\r\n" as StaticString)
+        exchange?.appendResponseTrailers(to: &build)
+        build.append("\r\n" as StaticString)
     }
 
     /// Passes an interim answer on (RFC 9110 section 15.2), not to HTTP/1.0 clients.
@@ -170,7 +173,7 @@ extension DownstreamConnection {
             let (consumed, event) = requestBody.next(source.bytes)
             source.consume(consumed)
             switch event {
-            case .data: isComplete = requestBody.isFinished
+            case .data, .trailers: isComplete = requestBody.isFinished
             case .finished: isComplete = true
             case .needMore, .failed: break loop
             }

@@ -33,13 +33,17 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     /// The client does not take bytes any more; noticed while the upstream was being read.
     var sendFailed = false
     private var registration = Registration.none
+    /// Among the connections of its address, until it is closed.
+    private var place: ConnectionPlace?
     private var isAdvancing = false
 
     init?(_ accepted: consuming AcceptedConnection, listener: ListenerSocket, worker: Worker) {
-        (peer, peerPort) = DownstreamConnection.address(accepted.peer)
+        peer = accepted.peer
+        peerPort = accepted.peerPort
         self.listener = listener
         self.worker = worker
         isSecure = listener.settings.tls != nil
+        place = .some(accepted.place)
         if let context = listener.settings.tls {
             guard let session = TLSSession(context: context, wire: worker.wire) else { return nil }
             transport = Transport(accepted.descriptor, tls: session, wire: worker.wire)
@@ -59,27 +63,6 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         }
         let settings = listener.settings
         setDeadline(state == .handshaking ? settings.handshakeTimeout : settings.headTimeout)
-    }
-
-    private static func address(_ storage: sockaddr_storage) -> (IPAddress, UInt16) {
-        let family = CInt(storage.ss_family)
-        var storage = storage
-        return unsafe withUnsafeBytes(of: &storage) { raw in
-            switch family {
-            case AF_INET:
-                // A sockaddr_in: port at 2, address at 4.
-                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
-                let address = unsafe raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self).bigEndian
-                return (IPAddress(high: 0, low: 0xFFFF_0000_0000 | UInt64(address)), port)
-            case AF_INET6:
-                // A sockaddr_in6: port at 2, address at 8.
-                let port = unsafe raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
-                let high = unsafe raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self).bigEndian
-                let low = unsafe raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self).bigEndian
-                return (IPAddress(high: high, low: low), port)
-            default: return (.unspecified, 0)
-            }
-        }
     }
 
     // MARK: Events
@@ -173,7 +156,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     private func becomeHTTP2() {
         var taken = Transport(Descriptor(adopting: -1), tls: nil, wire: worker.wire)
         swap(&taken, &transport)
-        guard let successor = HTTP2Connection(self, taken, registration) else {
+        guard let successor = HTTP2Connection(self, taken, place.take(), registration) else {
             close()
             return
         }
@@ -249,6 +232,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         worker.loop.end(registration)
         worker.recycle(input.take())
         transport.close()
+        place = nil
         listener.connectionClosed()
         worker.closed(self)
     }

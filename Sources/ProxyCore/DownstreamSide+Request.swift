@@ -55,6 +55,7 @@ extension DownstreamSide {
         HeadWriter.writeRequest(exchange, into: &outgoing)
         consumeHead()
         state = .exchanging
+        if exchange.trailers != nil { requestBody.keepTrailers() }
         // A body that fails ends the exchange, which may serve another by then: nothing may be left in it.
         guard takeBody(exchange, asChunks: exchange.head.framing == .chunked, into: &outgoing) else { return }
         exchange.outgoing = outgoing
@@ -133,6 +134,9 @@ extension DownstreamSide {
                     build.append(source.bytes, range)
                 }
                 source.consume(consumed)
+            case .trailers(let range):
+                exchange.requestTrailers.append(source.bytes, range)
+                source.consume(consumed)
             case .needMore:
                 source.consume(consumed)
                 return true
@@ -142,7 +146,11 @@ extension DownstreamSide {
                 return false
             case .finished:
                 source.consume(consumed)
-                if isChunked { build.append("0\r\n\r\n" as StaticString) }
+                if isChunked {
+                    build.append("0\r\n" as StaticString)
+                    exchange.appendRequestTrailers(to: &build)
+                    build.append("\r\n" as StaticString)
+                }
                 clearDeadline()
                 return true
             }

@@ -13,6 +13,8 @@ public import HTTPModel
     public var responseFields = ByteBuffer(capacity: 256)
     /// The largest request body let through.
     public var bodyBytesMax = UInt64.max
+    /// The trailer fields that are passed on; `nil`: none.
+    public var trailers: TrailerNames?
     /// Whether a WebSocket handshake may be passed on.
     public var allowsUpgrade = true
     /// The request goes on when all of its body has come, which waits in a buffer until then; `nil`: as it comes.
@@ -25,6 +27,7 @@ public import HTTPModel
     /// The `Sec-WebSocket-Key` of a handshake that is the gateway's own, for a client that opened a stream for a WebSocket
     /// (RFC 8441); else empty.
     var handshakeKey: [UInt8] = []
+    var isHTTP2 = false
     /// The filter's own data.
     public let state: AnyObject
     /// Moves on when the exchange ends: whoever waits for something compares.
@@ -65,6 +68,10 @@ public import HTTPModel
     /// The request identifier, 128 bits; zero before the filter has given one.
     public var requestNumber: (high: UInt64, low: UInt64) = (0, 0)
 
+    /// Trailer lines as they came, where some are passed on.
+    var requestTrailers = ByteBuffer()
+    var responseTrailers = ByteBuffer()
+
     // The connection's input buffer; it does not move while the head is needed, because nothing is read then.
     private var headBase: UnsafeRawPointer?
     private var headByteCount = 0
@@ -91,6 +98,11 @@ public import HTTPModel
     public var peerPort: UInt16 { downstream?.peerPort ?? 0 }
     /// Whether the client used TLS.
     public var isSecure: Bool { downstream?.isSecure ?? false }
+    /// The version of HTTP that the client speaks, as logs spell it.
+    public var protocolName: StaticString {
+        if isHTTP2 { return "HTTP/2" }
+        return head.minorVersion == 0 ? "HTTP/1.0" : "HTTP/1.1"
+    }
     /// The port that clients of the listener see; zero once the connection is gone.
     public var listenerPort: UInt16 { downstream?.listener.settings.port ?? 0 }
     /// The place of the listener among the filter's own settings, as of the snapshot that the connection knows; -1 once
@@ -118,6 +130,18 @@ public import HTTPModel
         downstream?.proceed(verdict)
     }
 
+    /// Appends the request's trailer lines that go upstream.
+    func appendRequestTrailers(to buffer: inout ByteBuffer) {
+        guard let trailers, !requestTrailers.isEmpty else { return }
+        requestTrailers.withBytes { trailers.appendRequest($0, to: &buffer) }
+    }
+
+    /// Appends the answer's trailer lines that go to the client.
+    func appendResponseTrailers(to buffer: inout ByteBuffer) {
+        guard let trailers, !responseTrailers.isEmpty else { return }
+        responseTrailers.withBytes { trailers.appendResponse($0, to: &buffer) }
+    }
+
     func bindHead(_ bytes: Span<UInt8>) {
         unsafe bytes.withUnsafeBytes { region in
             unsafe headBase = region.baseAddress
@@ -140,8 +164,14 @@ public import HTTPModel
         outgoing.removeAll()
         if requestBuffering != nil || responseBuffering != nil { dropBuffering() }
         bodyBytesMax = .max
+        if trailers != nil {
+            trailers = nil
+            requestTrailers.release()
+            responseTrailers.release()
+        }
         allowsUpgrade = true
         isWebSocketHandshake = false
+        isHTTP2 = false
         if !handshakeKey.isEmpty { handshakeKey = [] }
         downstream = nil
         upstream = nil

@@ -28,9 +28,13 @@ enum HeadWriter {
         buffer.append(contentsOf: exchange.upstreamFields)
     }
 
-    /// Ends a head that `beginRequest` began.
-    static func finishRequest(bodyByteCount: UInt64, into buffer: inout ByteBuffer) {
-        writeLength(bodyByteCount, into: &buffer)
+    /// Ends a head that `beginRequest` began; without a length the body is chunked.
+    static func finishRequest(bodyByteCount: UInt64?, into buffer: inout ByteBuffer) {
+        if let bodyByteCount {
+            writeLength(bodyByteCount, into: &buffer)
+        } else {
+            buffer.append("Transfer-Encoding: chunked\r\n" as StaticString)
+        }
         buffer.append("\r\n" as StaticString)
     }
 

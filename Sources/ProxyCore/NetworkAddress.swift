@@ -1,5 +1,4 @@
 internal import CLinux
-internal import EventLoop
 internal import Glibc
 
 /// A socket address, ready for `bind` and `connect`.
@@ -74,6 +73,11 @@ internal import Glibc
 
     var family: CInt { CInt(UInt16(bytes[0]) | UInt16(bytes[1]) << 8) }
 
+    /// The path of a Unix socket; `nil` for other addresses.
+    public var unixPath: String? {
+        family == AF_UNIX ? String(decoding: bytes.dropFirst(2).dropLast(), as: UTF8.self) : nil
+    }
+
     /// The port; zero for a Unix socket.
     public var port: UInt16 {
         family == AF_UNIX || bytes.count < 4 ? 0 : UInt16(bytes[2]) << 8 | UInt16(bytes[3])
@@ -88,7 +92,7 @@ internal import Glibc
 
     /// `127.0.0.1:80`, `[::1]:80` or `unix:/path`.
     public var description: String {
-        if family == AF_UNIX { return "unix:" + String(decoding: bytes.dropFirst(2).dropLast(), as: UTF8.self) }
+        if let unixPath { return "unix:" + unixPath }
         guard let address = IPAddress(self) else { return "?" }
         return address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)"
     }

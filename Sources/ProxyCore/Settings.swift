@@ -1,5 +1,4 @@
 public import HTTPModel
-internal import Synchronization
 
 /// What holds for connections accepted on one address. Lengths of time are in nanoseconds.
 public struct ListenerSettings: Sendable {
@@ -13,7 +12,12 @@ public struct ListenerSettings: Sendable {
     public var connectionsMax: Int
     /// Those that are open, over all workers; the same object for as long as the address stays.
     public var connections: ConnectionCount
-    /// From accept to the end of the TLS handshake.
+    /// Connections of one client, over all workers; `nil`: as many as there may be at all.
+    public var connectionsPerAddressMax: Int?
+    /// Peers that begin each connection with the PROXY protocol, and are believed; others are refused. `nil`: it is not
+    /// spoken.
+    public var proxyPeers: PeerSet?
+    /// From accept to the end of the TLS handshake; and before it for the PROXY protocol's header.
     public var handshakeTimeout: UInt64
     /// From the first byte of a head, or the handshake's end, to its last byte.
     public var headTimeout: UInt64
@@ -35,7 +39,8 @@ public struct ListenerSettings: Sendable {
     /// Memberwise.
     public init(
         name: String, tls: TLSContext?, port: UInt16, connectionsMax: Int,
-        connections: ConnectionCount = ConnectionCount(), handshakeTimeout: UInt64,
+        connections: ConnectionCount = ConnectionCount(), connectionsPerAddressMax: Int? = nil,
+        proxyPeers: PeerSet? = nil, handshakeTimeout: UInt64,
         headTimeout: UInt64, bodyTimeout: UInt64, idleTimeout: UInt64, tunnelIdleTimeout: UInt64,
         headLimits: HeadLimits, chunkExtensionBytesMax: Int, http2: HTTP2Settings = HTTP2Settings(),
         filterIndex: Int
@@ -45,6 +50,8 @@ public struct ListenerSettings: Sendable {
         self.port = port
         self.connectionsMax = connectionsMax
         self.connections = connections
+        self.connectionsPerAddressMax = connectionsPerAddressMax
+        self.proxyPeers = proxyPeers
         self.handshakeTimeout = handshakeTimeout
         self.headTimeout = headTimeout
         self.bodyTimeout = bodyTimeout
@@ -55,25 +62,6 @@ public struct ListenerSettings: Sendable {
         self.http2 = http2
         self.filterIndex = filterIndex
     }
-}
-
-/// Counts the connections of one address over all workers.
-public final class ConnectionCount: Sendable {
-    private let open = Atomic<Int>(0)
-
-    /// None are open.
-    public init() {}
-
-    var value: Int { open.load(ordering: .relaxed) }
-
-    /// Counts one more, unless there are `max` already.
-    func take(max: Int) -> Bool {
-        if open.add(1, ordering: .relaxed).newValue <= max { return true }
-        give()
-        return false
-    }
-
-    func give() { open.subtract(1, ordering: .relaxed) }
 }
 
 /// One named pool of endpoints. Lengths of time are in nanoseconds.

@@ -182,6 +182,11 @@ final class UpstreamConnection: EventHandler {
                 return
             }
             if state == .idle {
+                // Readiness may be of bytes that the reading of the last answer took already.
+                guard endWaits || transport.hasInput() else {
+                    canRead = false
+                    return
+                }
                 // Whatever an idle connection has to say, it is no answer: its end, or bytes nobody asked for.
                 pool.forget(self)
                 close()
@@ -296,6 +301,7 @@ final class UpstreamConnection: EventHandler {
         }
         let framing = head.framing(requestMethod: exchange.head.method)
         body = BodyReader(framing, extensionBytesMax: UpstreamConnection.extensionBytesMax)
+        if exchange.trailers != nil { body.keepTrailers() }
         head.markHopByHop(in: buffer.bytes)
         if exchange.responseBuffering != nil, !BufferingFields.obey(&head, buffer.bytes) {
             exchange.responseBuffering = nil
@@ -352,6 +358,9 @@ final class UpstreamConnection: EventHandler {
                 exchange.downstream?.appendBody(buffer.bytes, range, into: &build)
                 buffer.consume(consumed)
                 if body.isFinished { return true }
+            case .trailers(let range):
+                exchange.responseTrailers.append(buffer.bytes, range)
+                buffer.consume(consumed)
             case .needMore:
                 buffer.consume(consumed)
                 return true

@@ -30,7 +30,10 @@ public final class Worker {
     private(set) var connections: [ObjectIdentifier: any ServedConnection] = [:]
     private var flushesDue: [HTTP2Connection] = []
     private var flushesRunning: [HTTP2Connection] = []
-    private var flushAction: (() -> Void)?
+    /// Made once: a closure for each turn would be an allocation for each turn. Nor is it ever read from an optional
+    /// and stored again, because each passage through something generic wraps it once more.
+    private var flushAction: () -> Void = {}
+    private var proxyReaders: [ObjectIdentifier: ProxyHeaderReader] = [:]
     private var whenDrained: (() -> Void)?
     private var balance: (group: ConnectionBalance, own: ConnectionBalance.Member)?
     private var dateSeconds: Int64 = -1
@@ -43,13 +46,14 @@ public final class Worker {
         self.counters = counters
         loop = try EventLoop()
         filter = makeFilter(loop)
+        flushAction = { [unowned self] in flushConnections() }
     }
 
     // MARK: Listening
 
-    /// Starts to accept on a listening socket that stays the control thread's.
-    public func listen(on socket: CInt, settings: ListenerSettings) throws(SystemError) {
-        let listener = ListenerSocket(socket: socket, settings: settings, worker: self)
+    /// Starts to accept on a listening socket that stays the control thread's; `isShared`: others accept on it too.
+    public func listen(on socket: CInt, isShared: Bool = false, settings: ListenerSettings) throws(SystemError) {
+        let listener = ListenerSocket(socket: socket, isShared: isShared, settings: settings, worker: self)
         try listener.start()
         listeners.append(listener)
     }
@@ -66,12 +70,18 @@ public final class Worker {
         }
     }
 
+    /// A connection waits for the PROXY protocol's header.
+    func began(_ reader: ProxyHeaderReader) { proxyReaders[ObjectIdentifier(reader)] = reader }
+
+    func ended(_ reader: ProxyHeaderReader) { proxyReaders[ObjectIdentifier(reader)] = nil }
+
     /// Lets go of listening sockets that the configuration does not name any more; what waits is accepted first. Their
     /// connections end with the exchange under way: there are no rules for more.
     public func stopListening(besides names: Set<String>) {
         let gone = listeners.filter { !names.contains($0.settings.name) }
         guard !gone.isEmpty else { return }
         for listener in gone { listener.stop() }
+        for reader in proxyReaders.values where gone.contains(where: { $0 === reader.listener }) { reader.endWait() }
         listeners.removeAll { !names.contains($0.settings.name) }
         for connection in connections.values where gone.contains(where: { $0 === connection.listener }) {
             connection.drain()
@@ -84,6 +94,7 @@ public final class Worker {
         isDraining = true
         balance?.own.isAccepting.store(false, ordering: .sequentiallyConsistent)
         for listener in listeners { listener.stop() }
+        for reader in proxyReaders.values { reader.endWait() }
         listeners = []
         self.whenDrained = whenDrained
         for connection in connections.values { connection.drain() }
@@ -115,10 +126,7 @@ public final class Worker {
     func flushAtEndOfTurn(_ connection: HTTP2Connection) {
         flushesDue.append(connection)
         guard flushesDue.count == 1 else { return }
-        // Made once: a closure for each turn would be an allocation for each turn.
-        let action = flushAction ?? { [unowned self] in flushConnections() }
-        flushAction = action
-        loop.atEndOfTurn(action)
+        loop.atEndOfTurn(flushAction)
     }
 
     private func flushConnections() {
@@ -167,7 +175,8 @@ public final class Worker {
         }
         if let balance, let sender = accepted.sender, !accepted.isReturned {
             accepted.isReturned = true
-            _ = balance.group.hand(accepted, to: sender)
+            // The one that accepted it may drain by now.
+            if balance.group.hand(accepted, to: sender) != nil { counters.connectionsRefused.add() }
         } else {
             counters.connectionsRefused.add()
         }
@@ -221,6 +230,8 @@ public struct WorkerCounters: Sendable {
     public let connectionsAccepted: Counter
     /// Connections closed because a cap was reached.
     public let connectionsRefused: Counter
+    /// Connections closed for the PROXY protocol's sake: a peer that is not listed, or no sound header.
+    public let proxyHeadersRefused: Counter
     /// Connections that were given to a worker that held fewer.
     public let connectionsHandedOver: Counter
     /// Downstream connections open now.
@@ -251,6 +262,9 @@ public struct WorkerCounters: Sendable {
         connectionsAccepted = registry.counter("connections_accepted_total", help: "Connections accepted.")
         connectionsRefused = registry.counter(
             "connections_refused_total", help: "Connections closed because a cap was reached.")
+        proxyHeadersRefused = registry.counter(
+            "proxy_protocol_refused_total",
+            help: "Connections closed because their peer is not listed, or sent no sound PROXY protocol header.")
         connectionsHandedOver = registry.counter(
             "connections_handed_over_total", help: "Connections given to a worker that held fewer.")
         connectionsOpen = registry.gauge("connections_open", help: "Downstream connections open now.")

@@ -36,9 +36,13 @@ public final class AccessLog: Sendable {
     }
 
     /// Opens the file for appending (created 0640), or takes standard output when there is no path.
-    public init(path: String?) throws(OpenError) {
+    public convenience init(path: String?) throws(OpenError) {
+        try self.init(path: path, descriptor: try AccessLog.open(path))
+    }
+
+    /// Writes to a descriptor that is open; without a path others may write there too.
+    init(path: String?, descriptor: CInt) throws(OpenError) {
         self.path = path
-        let descriptor = try AccessLog.open(path)
         let isStarted = startDetachedThread { [self] in write(to: descriptor) }
         guard isStarted else { throw OpenError(description: "the system gives no thread for the access log") }
     }
@@ -85,6 +89,7 @@ public final class AccessLog: Sendable {
     private func write(to first: CInt) {
         var descriptor = first
         var lines: [UInt8] = []
+        var isTorn = false
         while true {
             lines.removeAll(keepingCapacity: lines.capacity <= AccessLog.keptCapacityMax)
             let (mustReopen, isClosing, isAsleep) = state.withLock { state in
@@ -98,7 +103,7 @@ public final class AccessLog: Sendable {
                 wakeUp.wait()
                 continue
             }
-            writeWhole(lines, to: descriptor)
+            writeWhole(lines, to: descriptor, isTorn: &isTorn)
             if mustReopen, path != nil, let new = try? AccessLog.open(path) {
                 if descriptor != STDOUT_FILENO { Glibc.close(descriptor) }
                 descriptor = new
@@ -112,15 +117,21 @@ public final class AccessLog: Sendable {
         }
     }
 
-    /// Writes the lines. What a full disk cut in two is taken back, so that each line of the file is one event.
-    private func writeWhole(_ lines: [UInt8], to descriptor: CInt) {
-        let written = AccessLog.write(lines, to: descriptor)
+    /// Writes the lines. What a full disk cut in two is taken back, so that each line of the file is one event. Where
+    /// others may write too, nothing can be taken back: `isTorn` says that the next line needs an end before it.
+    private func writeWhole(_ lines: [UInt8], to descriptor: CInt, isTorn: inout Bool) {
+        if isTorn, !lines.isEmpty { isTorn = AccessLog.write([UInt8(ascii: "\n")], to: descriptor) == 0 }
+        let written = isTorn ? 0 : AccessLog.write(lines, to: descriptor)
         guard written < lines.count else { return }
         let whole = lines[..<written].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
         if written > whole {
             var info = stat()
-            // The only writer: what was appended last is at the end.
-            if unsafe fstat(descriptor, &info) == 0 { _ = ftruncate(descriptor, info.st_size - (written - whole)) }
+            // The only writer of its file: what was appended last is at the end.
+            if path == nil {
+                isTorn = true
+            } else if unsafe fstat(descriptor, &info) == 0 {
+                _ = ftruncate(descriptor, info.st_size - (written - whole))
+            }
         }
         countDropped(lines.span.extracting(whole..<lines.count))
     }

@@ -1,5 +1,6 @@
 internal import Glibc
 public import Logging
+internal import Synchronization
 
 /// The program's own events, one JSON object for each line on standard error.
 public enum EventLog {
@@ -29,30 +30,10 @@ struct JSONLogHandler: LogHandler {
             line += ",\(JSONLogHandler.quoted(name)):\(JSONLogHandler.quoted("\(value)"))"
         }
         line += "}\n"
-        JSONLogHandler.write(&line)
+        JSONLogHandler.output.write(&line)
     }
 
-    /// What standard error does not take soon is lost: nobody reads it, and the program has better to do than to wait.
-    private static func write(_ line: inout String) {
-        line.withUTF8 { utf8 in
-            var written = 0
-            while written < utf8.count {
-                var request = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
-                guard unsafe poll(&request, 1, JSONLogHandler.patience) == 1 else { return }
-                // Within the string's bytes, which live for the call. A pipe that polls as writable takes this many.
-                let count = unsafe Glibc.write(
-                    STDERR_FILENO, utf8.baseAddress.map { unsafe $0 + written },
-                    min(utf8.count - written, JSONLogHandler.pieceBytes))
-                guard count > 0 else { return }
-                written += count
-            }
-        }
-    }
-
-    /// Milliseconds.
-    private static let patience: CInt = 100
-    /// PIPE_BUF on Linux.
-    private static let pieceBytes = 4096
+    private static let output = EventOutput(descriptor: STDERR_FILENO)
 
     /// RFC 3339, UTC, whole seconds.
     private static func timestamp() -> String {
@@ -83,4 +64,38 @@ struct JSONLogHandler: LogHandler {
         }
         return quoted + "\""
     }
+}
+
+/// Writes lines to a descriptor that may be a pipe which nobody reads: what it does not take soon is lost, because the
+/// program has better to do than to wait.
+final class EventOutput: Sendable {
+    private let descriptor: CInt
+    /// The last line was not taken: the next one waits no more, so that many lines do not add up to a long wait.
+    private let isStuck = Atomic<Bool>(false)
+
+    init(descriptor: CInt) { self.descriptor = descriptor }
+
+    func write(_ line: inout String) {
+        let patience = isStuck.load(ordering: .relaxed) ? 0 : EventOutput.patience
+        let isTaken = line.withUTF8 { utf8 in
+            var written = 0
+            while written < utf8.count {
+                var request = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                guard unsafe poll(&request, 1, patience) == 1 else { return false }
+                // Within the string's bytes, which live for the call. A pipe that polls as writable takes this many.
+                let count = unsafe Glibc.write(
+                    descriptor, utf8.baseAddress.map { unsafe $0 + written },
+                    min(utf8.count - written, EventOutput.pieceBytes))
+                guard count > 0 else { return false }
+                written += count
+            }
+            return true
+        }
+        isStuck.store(!isTaken, ordering: .relaxed)
+    }
+
+    /// Milliseconds.
+    private static let patience: CInt = 100
+    /// PIPE_BUF on Linux.
+    private static let pieceBytes = 4096
 }

@@ -46,6 +46,24 @@ private final class Recorder: EventHandler {
         #expect(recorder.readiness.first?.contains(.readable) == true)
     }
 
+    @Test func `a registration that is handed on keeps its descriptor and its deadline`() throws {
+        let loop = try EventLoop()
+        var ends: [CInt] = [0, 0]
+        #expect(unsafe pipe(&ends) == 0)
+        let reader = Descriptor(adopting: ends[0])
+        let writer = Descriptor(adopting: ends[1])
+        let first = Recorder(loop, stopAfter: 1)
+        let second = Recorder(loop, stopAfter: 2)
+        let registration = try loop.register(reader.number, handler: first)
+        loop.setDeadline(MonotonicInstant.current().advanced(byNanoseconds: 10_000_000), for: registration)
+        loop.hand(registration, to: second)
+        var byte: UInt8 = 1
+        #expect(unsafe write(writer.number, &byte, 1) == 1)
+        loop.run()
+        #expect(first.readiness.isEmpty && first.deadlines.isEmpty)
+        #expect(second.readiness.count == 1 && second.deadlines.count == 1)
+    }
+
     @Test func `a deadline is met, and never early`() throws {
         let loop = try EventLoop()
         let recorder = Recorder(loop, stopAfter: 1)

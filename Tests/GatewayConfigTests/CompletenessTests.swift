@@ -7,11 +7,11 @@ import Testing
     private static let full = """
         workers: 2
         user: gateway:gateway
-        trusted_proxies: [10.0.0.0/8]
+        trusted_proxies: [10.0.0.0/8, unix]
         drain_delay: 1s
         stop_timeout: 10s
         log: { access: off, level: warning }
-        admin: { address: 127.0.0.1:9000 }
+        admin: { address: "unix:/run/admin.sock", mode: "0660" }
         listeners:
           - address: 127.0.0.1:8443
             tls:
@@ -20,6 +20,8 @@ import Testing
               protocols: [http/1.1]
             public_port: 443
             connections_max: 10
+            connections_per_address_max: 5
+            proxy_protocol: [10.0.0.0/8, "::1", unix]
             handshake_timeout: 1s
             head_timeout: 2s
             body_timeout: 3s
@@ -28,9 +30,11 @@ import Testing
             head_bytes_max: 8KiB
             fields_max: 50
             chunk_extension_bytes_max: 0
+            http2: { streams_max: 10, stream_window: 64KiB, glitches_max: 1000 }
             allow_invalid_utf8: true
             underscore_headers: refuse
           - { address: 127.0.0.1:8080, redirect_to_https: 443 }
+          - { address: "unix:/run/http.sock", mode: "0660" }
         upstreams:
           app:
             endpoints: [127.0.0.1:5001]
@@ -82,6 +86,16 @@ import Testing
           verify_without_session: 401
           token_lifetime: 5m
           token_audience: me
+        security_headers:
+          hsts: 365d
+          hsts_include_subdomains: true
+          hsts_preload: true
+          nosniff: true
+          frame_options: DENY
+          referrer_policy: no-referrer
+          content_security_policy: default-src 'self'
+          permissions_policy: camera=()
+          existing: keep
         routes:
           - name: one
             host: app.example.com
@@ -97,6 +111,17 @@ import Testing
             body_bytes_max: 1MiB
             buffer_request: true
             buffer_response: true
+            trailers: { request: [x-checksum], response: [Server-Timing] }
+            security_headers:
+              hsts: off
+              hsts_include_subdomains: false
+              hsts_preload: false
+              nosniff: false
+              frame_options: SAMEORIGIN
+              referrer_policy: off
+              content_security_policy: off
+              permissions_policy: off
+              existing: replace
           - { path: /p, upstream: app, public: true }
           - { path: /o, upstream: app, optional: true }
           - { path: /r, upstream: app, rules: [{ methods: [GET], require: { roles: [reader] }, limit: few }] }

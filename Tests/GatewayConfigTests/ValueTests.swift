@@ -88,7 +88,8 @@ import Testing
         ("0.0.0.0:8443", "0.0.0.0:8443"), ("[::]:8443", "[::]:8443"), ("127.0.0.1:0", "127.0.0.1:0"),
         ("[FE80::1]:1", "[fe80::1]:1"), (":8443", nil), ("*:8443", nil), ("localhost:1", nil), ("::1:80", nil),
         ("[::1]", nil), ("0.0.0.0", nil), ("1.2.3.4:65536", nil), ("1.2.3.4:65535", "1.2.3.4:65535"),
-        ("1.2.3.4:080", nil), ("unix:/run/x", nil), ("[1.2.3.4]:80", nil), ("256.0.0.1:80", nil), ("1.2.3:80", nil),
+        ("1.2.3.4:080", nil), ("unix:/run/x", "unix:/run/x"), ("unix:x", nil), ("[1.2.3.4]:80", nil),
+        ("256.0.0.1:80", nil), ("1.2.3:80", nil),
     ])
     func `reads addresses to listen on`(text: String, expected: String?) {
         #expect(shown(.listenAddress, text) == expected)

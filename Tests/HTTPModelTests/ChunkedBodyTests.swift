@@ -78,6 +78,45 @@ struct ChunkedBodyTests {
         #expect(decoder.next(bytes("5\r\n").span) == (0, .failed(.invalidSize)))
     }
 
+    @Test func `gives out the trailer section where it is kept, however it is cut`() {
+        let section = "A: b\r\nC:\td e \r\n\r\n"
+        let body = bytes("1;x\r\nz\r\n0;y\r\n" + section + "next")
+        for cut in 0...body.count {
+            var decoder = ChunkedDecoder()
+            decoder.keepsTrailers = true
+            var found: [UInt8] = []
+            var start = 0
+            var end = cut
+            reading: while true {
+                let (consumed, event) = decoder.next(body[start..<end].span)
+                switch event {
+                case .trailers(let range): found += body[(start + range.lowerBound)..<(start + range.upperBound)]
+                case .needMore: end = body.count
+                case .finished:
+                    start += consumed
+                    break reading
+                case .data: break
+                case .failed(let error):
+                    Issue.record("\(error)")
+                    break reading
+                }
+                start += consumed
+            }
+            #expect(found == bytes(section) && Array(body[start...]) == bytes("next"), "cut at \(cut)")
+        }
+    }
+
+    @Test(arguments: ["A b\r\n\r\n", " A: b\r\n\r\n", "A: b\n\r\n", "A: b\r\r\n", ": b\r\n\r\n", "A: \u{0}\r\n\r\n"])
+    func `gives out nothing of a trailer section that is refused`(section: String) {
+        var decoder = ChunkedDecoder()
+        decoder.keepsTrailers = true
+        let (_, event) = decoder.next(bytes("0\r\n" + section).span)
+        guard case .failed = event else {
+            Issue.record("\(event)")
+            return
+        }
+    }
+
     @Test func `counts down a chunk of the largest size`() {
         var decoder = ChunkedDecoder()
         let start = bytes("ffffffffffffffff\r\nab")

@@ -5,7 +5,7 @@ import Testing
 struct RequestFramingTests {
     @Test(arguments: [
         (["Content-Length: 0"], BodyFraming.length(0)), (["content-length:42"], .length(42)),
-        (["Content-Length: 18446744073709551615"], .length(.max)),
+        (["Content-Length: 9223372036854775807"], .length(UInt64(Int64.max))),
         (["Content-Length: 00000000000000000005"], .length(5)),
         (["Transfer-Encoding: chunked"], .chunked), (["transfer-encoding: \tCHUNKED "], .chunked), ([], .none),
     ])
@@ -16,7 +16,7 @@ struct RequestFramingTests {
     }
 
     @Test(arguments: [
-        "", "+5", "-5", "0x5", "5,", "5, 5", "5,6", "5 5", "a", "5a", "5.0", "\u{663}", "18446744073709551616",
+        "", "+5", "-5", "0x5", "5,", "5, 5", "5,6", "5 5", "a", "5a", "5.0", "\u{663}", "18446744073709551616", "9223372036854775808", "18446744073709551615",
         "99999999999999999999", "000000000000000000005",
     ])
     func `R40 refuses a Content-Length that is no plain number`(value: String) throws {

@@ -66,9 +66,24 @@ struct BodyReaderTests {
             case .failed: return nil
             case .needMore, .finished:
                 return (String(decoding: body, as: UTF8.self), String(decoding: bytes, as: UTF8.self))
-            case .data: continue
+            case .data, .trailers: continue
             }
         }
+    }
+
+    @Test func `a body without framing ends when it is told so and its bytes are taken`() throws {
+        var reader = BodyReader.untilEnd()
+        #expect(!reader.isFinished && !reader.isBare && reader.readableMax == .max)
+        #expect(try #require(read(&reader, "abc")) == ("abc", ""))
+        reader.endArrived()
+        #expect(!reader.isFinished)
+        #expect(try #require(read(&reader, "d")) == ("d", "") && reader.isFinished)
+        var empty = BodyReader.untilEnd()
+        empty.endArrived()
+        #expect(try #require(read(&empty, "")) == ("", "") && empty.isFinished)
+        var cut = BodyReader.untilEnd()
+        let isLawful = cut.closed()
+        #expect(!isLawful)
     }
 
     @Test func `a length ends at its last byte, and what follows is left`() throws {

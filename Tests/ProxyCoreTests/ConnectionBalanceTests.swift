@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import HTTPModel
 import Synchronization
 import Telemetry
@@ -57,6 +58,51 @@ struct ConnectionBalanceTests {
         #expect(eventually { workers.drainLater(1).isSet })
     }
 
+    @Test func `connections on their way to another worker are counted, and beyond the cap one is closed at once`()
+        throws
+    {
+        let workers = try Workers(count: 2, connectionsMax: 4)
+        defer { workers.stop() }
+        let release = workers.hold(1)
+        let clients = try (0..<8).map { _ in try Peer(port: workers.port) }
+        // Two are served, two wait for the worker that is held, the others end although it is.
+        for client in clients[4...] { #expect(client.sawEnd()) }
+        release.open()
+        for client in clients[..<4] {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+            client.close()
+        }
+        // Their places are free again.
+        #expect(eventually { workers.connectionCounts == [0, 0] })
+        for client in try (0..<4).map({ _ in try Peer(port: workers.port) }) {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+        }
+    }
+
+    @Test func `workers that share a Unix socket each hold their part, and every connection is served`() throws {
+        let path = "/tmp/shared-socket-test-\(getpid())"
+        let workers = try Workers(count: 3, unixPath: path)
+        defer { workers.stop() }
+        let clients = try (0..<60).map { _ in try Peer(unixPath: path) }
+        for client in clients {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+        }
+        let held = workers.connectionCounts
+        #expect(held.reduce(0, +) == 60)
+        #expect(held.allSatisfy { (15...26).contains($0) }, "\(held)")
+        // One goes: the others go on to be woken.
+        let drained = workers.drainLater(0)
+        for client in clients { client.close() }
+        #expect(eventually { drained.isSet })
+        for client in try (0..<20).map({ _ in try Peer(unixPath: path) }) {
+            client.send(get("/own"))
+            #expect(client.readMessage().status == 200)
+        }
+    }
+
     @Test func `a worker that drains gets nothing more, and what was on its way to it is answered`() throws {
         for _ in 0..<20 {
             let workers = try Workers(count: 2)
@@ -103,20 +149,22 @@ private final class Workers: @unchecked Sendable {
         init(_ address: NetworkAddress) throws { socket = try ListeningSocket(address) }
     }
 
-    init(count: Int, listening: Int? = nil) throws {
-        guard let any = NetworkAddress(numericHost: "127.0.0.1", port: 0) else { throw Peer.Problem("address") }
-        sockets = try (0..<(listening ?? count)).map { _ in try Socket(any) }
+    init(count: Int, listening: Int? = nil, connectionsMax: Int = 1000, unixPath: String? = nil) throws {
+        let address = unixPath.map { NetworkAddress(unixPath: $0) } ?? NetworkAddress(numericHost: "127.0.0.1", port: 0)
+        guard let address else { throw Peer.Problem("address") }
+        sockets = try (0..<(unixPath == nil ? listening ?? count : 1)).map { _ in try Socket(address) }
         port = sockets[0].socket.address.port
         workers = try (0..<count).map { index in
             try Worker(index: index, counters: WorkerCounters(MetricRegistry())) { _ in TestFilter(record: Record()) }
         }
         let second = TestGateway.second
         let settings = ListenerSettings(
-            name: "test", tls: nil, port: port, connectionsMax: 1000, handshakeTimeout: 5 * second,
+            name: "test", tls: nil, port: port, connectionsMax: connectionsMax, handshakeTimeout: 5 * second,
             headTimeout: 5 * second, bodyTimeout: 5 * second, idleTimeout: 5 * second, tunnelIdleTimeout: 5 * second,
             headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50), chunkExtensionBytesMax: 64, filterIndex: 0)
-        for (worker, socket) in zip(workers, sockets) {
-            try worker.listen(on: socket.socket.number, settings: settings)
+        for (index, worker) in workers.enumerated() where unixPath != nil || index < sockets.count {
+            let socket = sockets[unixPath == nil ? index : 0]
+            try worker.listen(on: socket.socket.number, isShared: socket.socket.isShared, settings: settings)
         }
         _ = ConnectionBalance(workers)
         for index in workers.indices {
@@ -142,6 +190,18 @@ private final class Workers: @unchecked Sendable {
     private final class Box: Sendable {
         let value: Mutex<Int>
         init(_ value: consuming Mutex<Int>) { self.value = value }
+    }
+
+    /// Holds a worker's thread until the gate is opened.
+    func hold(_ index: Int) -> Gate {
+        let entered = Gate()
+        let release = Gate()
+        workers[index].loop.mailbox.post { _ in
+            entered.open()
+            release.wait()
+        }
+        entered.wait()
+        return release
     }
 
     func drainLater(_ index: Int) -> Flag {

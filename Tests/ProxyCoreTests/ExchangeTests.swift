@@ -22,6 +22,22 @@ struct ExchangeTests {
         }
     }
 
+    /// An answer of many reads is announced by many edges, and the last of them may come behind its last read.
+    @Test func `keeps the upstream's connection after long answers`() throws {
+        let body = String(repeating: "0123456789abcdef", count: 1 << 16)
+        let upstream = try FakeUpstream { _ in
+            "HTTP/1.1 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+        }
+        try withGateway(upstream) { gateway in
+            let client = try gateway.connect()
+            for _ in 0..<20 {
+                client.send(get("/"))
+                #expect(client.readMessage().body.utf8.count == body.utf8.count)
+            }
+            #expect(upstream.connectionCount == 1)
+        }
+    }
+
     @Test func `answers pipelined requests in order, whoever answers them`() throws {
         let upstream = try FakeUpstream { request in
             let path = request.startLine.split(separator: " ")[1]

@@ -41,6 +41,7 @@ final class TestFilter: RequestFilter {
     var handler: HandlerUpstream?
     var bodyBytesMax = UInt64.max
     var allowsUpgrade = true
+    var trailers: TrailerNames?
     var requestBuffering: BodyBuffering?
     var responseBuffering: BodyBuffering?
     /// Called on the worker's thread before a request is judged, with its path.
@@ -59,6 +60,9 @@ final class TestFilter: RequestFilter {
         let range = Int(exchange.head.path.start)..<Int(exchange.head.path.start) + Int(exchange.head.path.count)
         let path = String(decoding: range.map { bytes[$0] }, as: UTF8.self)
         whenDeciding(path)
+        if path == "/peer" {
+            return .respond(LocalResponse(status: 200, body: Array("\(exchange.peer) \(exchange.peerPort)".utf8)))
+        }
         if path.hasPrefix("/own") {
             return .respond(LocalResponse(status: path == "/own/204" ? 204 : 200, body: Array("mine".utf8)))
         }
@@ -68,6 +72,7 @@ final class TestFilter: RequestFilter {
         }
         if path.hasPrefix("/handler"), let handler { return .handle(handler) }
         guard let pool else { return .respond(LocalResponse(status: 404)) }
+        exchange.trailers = trailers
         exchange.requestBuffering = requestBuffering
         exchange.responseBuffering = responseBuffering
         exchange.upstreamFields.append("X-Added: by-filter\r\n" as StaticString)
@@ -102,6 +107,7 @@ final class TestGateway: @unchecked Sendable {
     let record = Record()
     let registry = MetricRegistry()
     let counters: WorkerCounters
+    let connections = ConnectionCount()
     let port: UInt16
 
     static let second: UInt64 = 1_000_000_000
@@ -128,7 +134,8 @@ final class TestGateway: @unchecked Sendable {
         guard let made else { throw Peer.Problem("filter") }
         filter = made
         var settings = ListenerSettings(
-            name: "test", tls: tls, port: port, connectionsMax: 1000, handshakeTimeout: 5 * Self.second,
+            name: "test", tls: tls, port: port, connectionsMax: 1000, connections: connections,
+            handshakeTimeout: 5 * Self.second,
             headTimeout: 5 * Self.second, bodyTimeout: 5 * Self.second, idleTimeout: 5 * Self.second,
             tunnelIdleTimeout: 5 * Self.second, headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50),
             chunkExtensionBytesMax: 64, filterIndex: 0)

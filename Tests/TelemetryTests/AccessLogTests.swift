@@ -1,6 +1,7 @@
 import Glibc
-import Telemetry
 import Testing
+
+@testable import Telemetry
 
 @Suite struct AccessLogTests {
     private func temporaryPath() -> String { "/tmp/access-log-test-\(getpid())-\(UInt64.random(in: 0 ... .max))" }
@@ -96,6 +97,35 @@ import Testing
         log.close()
         #expect(ContinuousClock.now - began < .seconds(5))
         close(reader)
+    }
+
+    @Test func `a line that standard output takes in part stays, and the next one is a line of its own`() async {
+        // In a process of its own, whose files may not grow beyond 25 bytes for a while.
+        await #expect(processExitsWith: .success) {
+            let path = "/tmp/access-log-test-\(getpid())"
+            _ = signal(SIGXFSZ, SIG_IGN)
+            // As a shell opens it for `>`: what is written goes to the place where the last write ended.
+            let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
+            _ = unsafe unlink(path)
+            let fileSize = __rlimit_resource_t(1)
+            var limit = rlimit()
+            guard unsafe getrlimit(fileSize, &limit) == 0 else { exit(2) }
+            let before = limit.rlim_cur
+            limit.rlim_cur = 25
+            guard unsafe setrlimit(fileSize, &limit) == 0 else { exit(3) }
+            let log = try AccessLog(path: nil, descriptor: descriptor)
+            log.submit(Array("0123456789\n0123456789\n0123456789\n".utf8).span)
+            while log.linesDropped.value == 0 { usleep(1000) }
+            limit.rlim_cur = before
+            guard unsafe setrlimit(fileSize, &limit) == 0 else { exit(4) }
+            log.submit(Array("after\n".utf8).span)
+            let expected = Array("0123456789\n0123456789\n012\nafter\n".utf8)
+            var found = [UInt8](repeating: 0, count: 100)
+            // Room for as many bytes as it says.
+            while unsafe pread(descriptor, &found, 100, 0) < expected.count { usleep(1000) }
+            let count = unsafe pread(descriptor, &found, 100, 0)
+            exit(Array(found.prefix(count)) == expected && log.linesDropped.value == 1 ? 0 : 1)
+        }
     }
 
     @Test func `a path that cannot be opened says which and why`() {

@@ -51,6 +51,27 @@ package final class Peer: Sendable {
         guard code == 0 else { throw Problem("connect to port \(port)") }
     }
 
+    /// Connects to a Unix socket.
+    package convenience init(unixPath path: String) throws {
+        let number = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard number >= 0 else { throw Problem("socket") }
+        self.init(adopting: number)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let bytes = Array(path.utf8.prefix(107))
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) { region in
+            // The path is shorter than its place, and zeros follow it.
+            for (index, byte) in bytes.enumerated() { unsafe region[index] = byte }
+        }
+        let code = unsafe withUnsafePointer(to: &address) { pointer in
+            // A sockaddr_un is passed as the sockaddr that it is, with its own size.
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard code == 0 else { throw Problem("connect to \(path)") }
+    }
+
     deinit { close() }
 
     /// Something that the machine did not let a test do.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.echo import Echo
 from support.gateway import Gateway, binary
 from support.processes import Program, start_gunicorn, start_redis
 from support.upstream import FakeUpstream
@@ -73,14 +74,17 @@ def gateway(_shared_gateway: Gateway, raw_upstream: FakeUpstream) -> Iterator[Ga
 
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
-    """Starts gateways of a test's own, each in a folder of its own; they are stopped, in good order, at its end."""
+    """Starts gateways of a test's own, each in a folder of its own; they are stopped, in good order, at its end.
+
+    With `is_started=False` the test changes the configuration and starts it itself.
+    """
     started: list[Gateway] = []
 
-    def start(upstreams: dict[str, int], changes: dict | None = None, **options) -> Gateway:
+    def start(upstreams: dict[str, int], changes: dict | None = None, is_started: bool = True, **options) -> Gateway:
         folder = tmp_path / f"gateway-{len(started)}"
         folder.mkdir()
         started.append(Gateway(folder, upstreams, changes, **options))
-        return started[-1].start()
+        return started[-1].start() if is_started else started[-1]
 
     with contextlib.ExitStack() as stack:
         yield start
@@ -95,6 +99,37 @@ def upstream() -> Iterator[FakeUpstream]:
     with FakeUpstream() as upstream:
         yield upstream
         assert not upstream.errors
+
+
+@pytest.fixture(scope="module")
+def _echoing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, FakeUpstream]]:
+    with FakeUpstream(Echo()) as upstream:
+        with Gateway(tmp_path_factory.mktemp("echo"), {"raw": upstream.port}, {"workers": 1}) as gateway:
+            yield gateway, upstream
+
+
+@pytest.fixture
+def echo_upstream(_echoing: tuple[Gateway, FakeUpstream]) -> FakeUpstream:
+    return _echoing[1]
+
+
+@pytest.fixture
+def echo(echo_upstream: FakeUpstream) -> Iterator[Echo]:
+    """The script behind `echo_gateway`; what it holds back is let go at the end of the test."""
+    echo_upstream.script.release.clear()
+    yield echo_upstream.script
+    echo_upstream.script.release.set()
+
+
+@pytest.fixture
+def echo_gateway(_echoing: tuple[Gateway, FakeUpstream], echo: Echo) -> Iterator[Gateway]:
+    """A gateway with one worker whose answers show whose they are; what was smuggled must never show upstream."""
+    gateway, upstream = _echoing
+    upstream.forget()
+    yield gateway
+    assert gateway.program.is_running, f"the gateway died:\n{gateway.log()[-3000:]}"
+    assert not upstream.errors
+    assert b"smuggled" not in upstream.everything_received()
 
 
 @pytest.fixture

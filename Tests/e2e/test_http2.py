@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 from support import http2
-from support.gateway import Gateway
+from support.gateway import Gateway, route
 from support.http2 import Connection
 from support.processes import wait_until
 from support.upstream import OK, FakeUpstream, UpstreamConnection, answer_always
+from support.wire import responses
 
 KIB = 1024
 
@@ -350,7 +351,7 @@ def test_a_client_that_never_asks_is_closed(start_gateway, own_upstream: FakeUps
 
 
 def accept_for(key: str) -> bytes:
-    digest = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    digest = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
     return base64.b64encode(digest)
 
 
@@ -448,3 +449,74 @@ def test_rapid_resets_end_the_connection(gateway: Gateway, upstream: FakeUpstrea
         assert connection.goaway == http2.ENHANCE_YOUR_CALM
     with gateway.http2() as connection:
         assert connection.get("/public/x").status == 200
+
+
+TRAILERS = {"trailers": {"request": ["x-checksum"], "response": ["Server-Timing"]}}
+
+
+@pytest.fixture
+def trailing(start_gateway, own_upstream: FakeUpstream) -> Gateway:
+    """A gateway that passes some trailers on."""
+    own_upstream.script = answer_always(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+        b"Server-Timing: db;dur=1\r\nX-Other: 1\r\nSet-Cookie: a=b\r\n\r\n"
+    )
+    routes = [route("raw", "/public/**", public=True, **TRAILERS), route("raw", "/none/**", public=True)]
+    return start_gateway({"raw": own_upstream.port}, {"routes": routes})
+
+
+def test_trailers_pass_by_their_names(trailing: Gateway, own_upstream: FakeUpstream):
+    """R22: all others are dropped, those with which a client would name itself above all."""
+    sent = [("x-checksum", "abc"), ("x-auth-user", "admin"), ("x-other", "1")]
+    for path, up, down in (
+        ("/public/x", [("x-checksum", "abc")], [("server-timing", "db;dur=1")]),
+        ("/none/x", [], []),
+    ):
+        with trailing.http2() as connection:
+            stream = connection.request(path, method="POST", ends=False)
+            connection.data(stream, b"body", ends=False)
+            connection.send(connection.head(stream, connection.block(sent), ends=True))
+            answer = connection.answer(stream)
+            assert (answer.status, answer.body, answer.trailers) == (200, b"ok", down)
+        request = own_upstream.requests[-1]
+        assert (request.body, request.trailers) == (b"body", up)
+        chunked = b"".join(f"{name}: {value}\r\n".encode() for name, value in sent)
+        received, _ = trailing.raw(
+            f"POST {path} HTTP/1.1\r\nHost: raw.demo.localhost\r\nTransfer-Encoding: chunked\r\n"
+            "Connection: close\r\n\r\n4\r\nbody\r\n0\r\n".encode()
+            + chunked
+            + b"\r\n"
+        )
+        (answer,) = responses(received)
+        assert (answer.status, answer.body) == (200, b"ok")
+        assert [(name.lower(), value) for name, value in answer.trailers] == down
+        request = own_upstream.requests[-1]
+        assert (request.body, request.trailers) == (b"body", up)
+
+
+@pytest.mark.parametrize(
+    "trailers", [[("transfer-encoding", "x")], [("connection", "x")], [(":path", "/")], [("A", "b")]]
+)
+def test_trailers_that_may_not_be_reset_the_stream(connection: Connection, upstream: FakeUpstream, trailers):
+    stream = connection.request("/public/x", method="POST", ends=False)
+    connection.send(connection.head(stream, connection.block(trailers), ends=True))
+    assert connection.answer(stream).reset_code == http2.PROTOCOL_ERROR
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("name", ["X-Auth-User", "x-forwarded-for", "host", "set-cookie", "a_b", ""])
+def test_a_managed_trailer_does_not_load(start_gateway, own_upstream: FakeUpstream, name: str):
+    routes = [route("raw", "/public/**", public=True, trailers={"request": [name]})]
+    with pytest.raises(AssertionError, match="trailer"):
+        start_gateway({"raw": own_upstream.port}, {"routes": routes})
+
+
+def test_the_log_says_which_version(gateway: Gateway, connection: Connection):
+    def versions() -> list[str]:
+        lines = [line for line in gateway.events() if line.get("path") == "/public/version"]
+        return [line["protocol"] for line in lines]
+
+    connection.get("/public/version")
+    gateway.raw(b"GET /public/version HTTP/1.1\r\nHost: raw.demo.localhost\r\nConnection: close\r\n\r\n")
+    gateway.raw(b"GET /public/version HTTP/1.0\r\nHost: raw.demo.localhost\r\n\r\n")
+    wait_until(lambda: versions() == ["HTTP/2", "HTTP/1.1", "HTTP/1.0"], "three lines are there")

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from support import http2
 from support.gateway import SIGNED_IN, Gateway, binary, route
 from support.processes import free_port, wait_until
 from support.upstream import OK, FakeUpstream, UpstreamConnection
@@ -290,6 +291,18 @@ def test_connections_to_upstreams(start_gateway, upstream: FakeUpstream):
     moved(own, act, expected)
 
 
+def test_http2_connections(counting: Gateway):
+    def act() -> None:
+        with counting.http2() as good:
+            assert good.get("/nowhere").status == 404
+        with counting.http2() as bad:
+            for _ in range(2000):
+                bad.send(http2.reset(bad.request("/nowhere", fields=[("x", "y" * 100)])))
+            bad.until_closed()
+
+    moved(counting, act, {"http2_connections_total": 2, "http2_connections_ended_total": 1})
+
+
 def test_connections_that_are_handed_over(start_gateway, upstream: FakeUpstream):
     """The kernel deals connections out as it likes; among this many one worker gets too many sooner or later."""
     own = start_gateway({"raw": upstream.port}, {"workers": 4})
@@ -341,6 +354,24 @@ def test_the_process(counting: Gateway):
     assert metrics["process_start_time_seconds"] == pytest.approx(process.create_time(), abs=3)
     version = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout.strip()
     assert metrics[f'build_info{{version="{version.split()[-1]}"}}'] == 1
+
+
+def test_connections_that_the_proxy_protocol_refuses(start_gateway, upstream: FakeUpstream):
+    looked_at.add("proxy_protocol_refused_total")
+    own = start_gateway({"raw": upstream.port}, is_started=False)
+    own.configuration["listeners"][1]["proxy_protocol"] = "127.0.0.1"
+    own.write()
+    own.start()
+
+    def act() -> None:
+        header = b"PROXY TCP4 192.0.2.7 192.0.2.7 1 1\r\n"
+        for source, sent in ((None, b"GET"), ("127.0.0.2", header), (None, header)):
+            with own.connect(source=source) as peer:
+                peer.sendall(sent)
+
+    moved(
+        own, act, {"proxy_protocol_refused_total": 2, "connections_accepted_total": 3, "connections_refused_total": 0}
+    )
 
 
 def test_lines_of_the_access_log_that_were_lost(start_gateway, upstream: FakeUpstream, tmp_path: Path):

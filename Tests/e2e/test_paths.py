@@ -2,17 +2,19 @@
 
 import itertools
 import random
-import re
 
 import pytest
 from support.gateway import Gateway, route
-from support.spellings import of_path
+from support.spellings import (
+    DJANGO_SECRET,
+    FLASK_SECRET,
+    OTHER_HOSTS,
+    hosts_that_are_ours,
+    of_path,
+    queries,
+)
 from support.upstream import FakeUpstream
 from support.wire import responses
-
-FLASK_SECRET = b"Payroll, first quarter"
-#: The invoices, and any page of the admin site.
-DJANGO_SECRET = re.compile(rb"<h1>All invoices</h1>|Django administration|Django site admin")
 
 
 def ask(gateway: Gateway, target: str, host: str = "raw", method: str = "GET", fields: str = ""):
@@ -24,20 +26,6 @@ def ask(gateway: Gateway, target: str, host: str = "raw", method: str = "GET", f
 @pytest.fixture
 def as_user(gateway: Gateway) -> str:
     return f"Cookie: gateway_session={gateway.as_user('user@example.com').cookies['gateway_session']}\r\n"
-
-
-def queries(seed: int) -> list[str]:
-    """Queries that hold the open path in each way in which a rule could take it for the path."""
-    open_paths = ("/public/", "/public/x", "//public/", "public/", "../public/x", "/static/app.css")
-    forms = ("{}", "x={}", "{}=", "a?b={}", "a&{}", "&{}", ";{}", "x=1;{}", "?{}", "%3f{}", "{}?x", "x={}&x={}")
-    chance = random.Random(seed)
-
-    def encoded(path: str) -> str:
-        return "".join(f"%{ord(byte):02x}" if chance.random() < 0.4 else byte for byte in path)
-
-    made = {form.replace("{}", path) for form in forms for path in open_paths}
-    made |= {form.replace("{}", encoded(path)) for form in forms for path in open_paths for _ in range(2)}
-    return sorted(made)
 
 
 def test_R01_the_query_opens_nothing(gateway: Gateway, raw_upstream: FakeUpstream):
@@ -225,27 +213,6 @@ def test_R09_two_readings_with_two_rules_are_400(upstream: FakeUpstream, start_g
 def test_R10_invalid_utf8_is_400(gateway: Gateway, raw_upstream: FakeUpstream, target: str):
     assert ask(gateway, target).status == 400
     assert not raw_upstream.requests
-
-
-def hosts_that_are_ours(seed: int) -> list[str]:
-    """Spellings of the host: each case, the trailing dot, ports."""
-    chance = random.Random(seed)
-    name = "raw.demo.localhost"
-    cases = {"".join(chance.choice((byte.lower(), byte.upper())) for byte in name) for _ in range(40)} | {name}
-    return sorted(f"{case}{end}" for case in cases for end in ("", ".", ":80", ":8443", ".:8443", ".:65535"))
-
-
-#: Hosts that look like ours to somebody, and are not: 400, or the answer for a host that no route names.
-OTHER_HOSTS = [
-    *(
-        f"raw.demo.localhost{end}"
-        for end in ("..", "...", ".x", "x", "%2e", "%00", "/", "@x", "\\", " x", ":80:80", ":")
-    ),
-    *(f"{beginning}raw.demo.localhost" for beginning in (".", "x.", "x", "@", "x@", "%72", "/", "//", "http://", "*")),
-    *("raw..demo.localhost", "raw_demo.localhost", "raw.demo", "localhost", "*.demo.localhost", "127.0.0.1", "[::1]"),
-    *("raw.demo.localhost:-1", "raw.demo.localhost:65536", "raw.demo.localhost:x", "r\xe4w.demo.localhost", ""),
-    *("raw.demo.localhost,iam.demo.localhost", "raw.demo.localhost;x", "raw.demo.localhost?x", "raw.demo.localhost#x"),
-]
 
 
 def test_R11_each_spelling_of_a_host_has_the_same_rules(gateway: Gateway, raw_upstream: FakeUpstream):

@@ -5,12 +5,13 @@ import pwd
 import re
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.gateway import Gateway
+from support.gateway import Gateway, binary, environment
 from support.processes import wait_until
 from support.upstream import FakeUpstream
 from support.wire import responses
@@ -125,6 +126,15 @@ def test_it_does_not_serve_as_root(open_folder: Path, upstream: FakeUpstream, us
     assert refused.returncode == 1
     assert said in refused.stderr
     assert not (open_folder / "state/gateway.db").exists(), "it got as far as its state"
+
+
+def test_check_says_where_it_cannot_try_the_accounts_rights(open_folder: Path, upstream: FakeUpstream):
+    """Root in a container that keeps the right to become another user from it."""
+    gateway = as_account(open_folder, upstream, ACCOUNT)
+    command = ["setpriv", "--bounding-set=-setuid,-setgid", binary(), "check", "--config", gateway.configuration_file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(), cwd=open_folder)
+    assert done.returncode == 0, done.stderr
+    assert f"warning: user: this process may not try files with the rights of '{ACCOUNT}'" in done.stderr
 
 
 def test_development_may_be_root(open_folder: Path, upstream: FakeUpstream):

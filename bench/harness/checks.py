@@ -1,17 +1,20 @@
 """Right answers come before fast ones: what is asked of every proxy before it is measured."""
 
 import dataclasses
+import os
 import subprocess
+import zlib
 from pathlib import Path
 
 from . import tools
 from .client import Answer, Client
-from .credentials import Credentials, subject_of
+from .credentials import Credentials, authorization, subject_of
 from .processes import Failure
 from .subjects import Site
-from .works import GATEWAY, Work
+from .works import GATEWAY, LARGE_BYTES, Work
 
-BODY = bytes(ord("a") + index % 26 for index in range(1024))
+ALPHABET = bytes(range(ord("a"), ord("z") + 1))
+BODY = (ALPHABET * 40)[:1024]
 LOW_RATE = 2
 SPOOFED = [("X-Auth-User", "admin"), ("X-Auth-Subject", "admin"), ("x-auth-user", "root")]
 
@@ -22,13 +25,17 @@ def check_answers(subject: str, work: Work, site: Site) -> None:
         _check_tls(subject, site.port)
     if work.tokens:
         _check_tokens(subject, work, site)
+    elif work.bulk:
+        _check_large_bodies(subject, work, site)
+    elif work.routes > 1:
+        _check_routes(subject, work, site)
     else:
         _expect(_ask(work, site, "/"), subject, "a plain request", 200, BODY)
 
 
 def check_limit(subject: str, work: Work, site: Site) -> None:
     """Fails unless the limit of the work counts; `site` has a low rate for this."""
-    fields = [_bearer(site.credentials.token)] if work.tokens else []
+    fields = [authorization(site.credentials.token)] if work.tokens else []
     with Client(site.port, work.tls) as client:
         statuses = []
         while len(statuses) < LOW_RATE * 10 and 429 not in statuses:
@@ -44,9 +51,9 @@ def with_low_rate(site: Site) -> Site:
 
 def _check_tokens(subject: str, work: Work, site: Site) -> None:
     files: Credentials = site.credentials
-    _expect(_ask(work, site, "/", [_bearer(files.token)]), subject, "a good token", 200, BODY)
+    _expect(_ask(work, site, "/", [authorization(files.token)]), subject, "a good token", 200, BODY)
     # Names a user of its own, and must be known as who the token says.
-    answer = _ask(work, site, "/echo", [*SPOOFED, _bearer(files.token)])
+    answer = _ask(work, site, "/echo", [*SPOOFED, authorization(files.token)])
     echoed = dict(line.split("=", 1) for line in answer.body.decode().splitlines())
     wanted = {"user": subject_of(0), "users": "1", "authorization": "0"}
     if subject == GATEWAY:
@@ -58,17 +65,44 @@ def _check_tokens(subject: str, work: Work, site: Site) -> None:
 
     _expect(_ask(work, site, "/"), subject, "no token", 401)
     for what, token in files.refused.items():
-        _expect(_ask(work, site, "/", [_bearer(token)]), subject, f"a token {what}", 401)
-    _expect(_ask(work, site, "/", [_bearer(files.without_scope)]), subject, "a token without the scope", 403)
+        _expect(_ask(work, site, "/", [authorization(token)]), subject, f"a token {what}", 401)
+    _expect(_ask(work, site, "/", [authorization(files.without_scope)]), subject, "a token without the scope", 403)
 
 
-def _bearer(token: str) -> tuple[str, str]:
-    return ("Authorization", f"Bearer {token}")
+def _check_large_bodies(subject: str, work: Work, site: Site) -> None:
+    with Client(site.port, work.tls) as client:
+        answer = client.exchange(client.request("/large"))
+        _expect(answer, subject, "a large answer", 200, (ALPHABET * (LARGE_BYTES // len(ALPHABET) + 1))[:LARGE_BYTES])
+        body = os.urandom(LARGE_BYTES)
+        answer = client.exchange(client.request("/sum", body=body))
+        _expect(answer, subject, "a large request", 200, f"{LARGE_BYTES} {zlib.adler32(body)}".encode())
+
+
+def _check_routes(subject: str, work: Work, site: Site) -> None:
+    for path in (work.paths[0], work.paths[len(work.paths) // 2], work.paths[-1]):
+        _expect(_ask(work, site, path), subject, path, 200, BODY)
+    for path in ("/", "/route-", f"/route-{work.routes:05}/items/7", work.paths[0].replace("/items", "9/items")):
+        _expect(_ask(work, site, path), subject, f"{path}, which is no route,", 404)
 
 
 def _ask(work: Work, site: Site, path: str, fields: list[tuple[str, str]] | None = None) -> Answer:
+    if work.http2:
+        return _ask_http2(site, path, fields or [])
     with Client(site.port, work.tls) as client:
         return client.exchange(client.request(path, fields))
+
+
+def _ask_http2(site: Site, path: str, fields: list[tuple[str, str]]) -> Answer:
+    command = [tools.find("curl"), "--silent", "--insecure", "--http2", "--max-time", "20"]
+    command += ["--write-out", "\n%{http_version} %{http_code}"]
+    for name, value in fields:
+        command += ["--header", f"{name}: {value}"]
+    result = subprocess.run([*command, f"https://127.0.0.1:{site.port}{path}"], capture_output=True, check=False)
+    body, _, end = result.stdout.rpartition(b"\n")
+    version, _, status = end.decode().partition(" ")
+    if result.returncode != 0 or version != "2":
+        raise Failure(f"no answer over HTTP/2: curl ended with {result.returncode}, the version is {version!r}")
+    return Answer(int(status), {}, body)
 
 
 def _expect(answer: Answer, subject: str, what: str, status: int, body: bytes | None = None) -> None:

@@ -39,7 +39,7 @@ class Client:
     def __init__(self, port: int, tls: bool):
         self.socket = connect(port, tls_context() if tls else None)
         self._host = f"localhost:{port}"
-        self._received = b""
+        self._received = bytearray()
 
     def __enter__(self):
         return self
@@ -47,10 +47,13 @@ class Client:
     def __exit__(self, *_):
         self.socket.close()
 
-    def request(self, path: str = "/", fields: list[tuple[str, str]] | None = None) -> bytes:
-        """The bytes of a GET, for `exchange`."""
-        lines = [f"GET {path} HTTP/1.1", f"Host: {self._host}", *(f"{name}: {value}" for name, value in fields or [])]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    def request(self, path: str = "/", fields: list[tuple[str, str]] | None = None, body: bytes | None = None) -> bytes:
+        """The bytes of a GET, or of a POST if there is a body, for `exchange`."""
+        lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", f"Host: {self._host}"]
+        lines += [f"{name}: {value}" for name, value in fields or []]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode() + (body or b"")
 
     def exchange(self, request: bytes) -> Answer:
         """Sends a request and reads its whole response, which must have a Content-Length."""
@@ -64,12 +67,12 @@ class Client:
         start, length = end + 4, int(fields["content-length"])
         while len(self._received) < start + length:
             self._read()
-        body = self._received[start : start + length]
-        self._received = self._received[start + length :]
+        body = bytes(self._received[start : start + length])
+        del self._received[: start + length]
         return Answer(int(first.split(" ")[1]), fields, body)
 
     def _read(self) -> None:
         data = self.socket.recv(65536)
         if not data:
-            raise Failure(f"the connection ended within an answer, after {self._received!r}")
+            raise Failure(f"the connection ended within an answer, after {bytes(self._received[-1000:])!r}")
         self._received += data

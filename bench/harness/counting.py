@@ -1,26 +1,32 @@
 """Counts that do not depend on the clock: what one warm exchange costs in calls, allocations and instructions.
 
 Each count is taken as a long run minus a short run of the same program, so that start, handshake and warm-up cancel.
-All exchanges go one after another over one connection: nothing is batched, and the count is the same each time.
+All exchanges go one after another, over one connection unless the work is to shake hands: nothing is batched, and the
+count is the same each time. Large bodies are counted by the MiB, everything else by the exchange.
 """
 
+import dataclasses
 import mmap
 import struct
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import profile, subjects, tools
+from . import loads, profile, subjects, tools
 from .checks import BODY
 from .client import Client
-from .credentials import Credentials
+from .credentials import Credentials, authorization
 from .measure import SiteDirectory
 from .processes import Failure, Process, Upstream, free_port
 from .subjects import Site
-from .works import Work
+from .works import GATEWAY, LARGE_BYTES, Work
 
 WARM_EXCHANGES = 200
+# Costly ones are fewer: so many ordinary exchanges count as one of them.
+BULK_FACTOR, HANDSHAKE_FACTOR = 50, 5
+TOOL_SECONDS_MAX = 300
 # Tables and pools of the C library settle in steps; a leak goes on.
 GROWTH_EXCHANGES_FACTOR = 5
 # Whether these reach the kernel depends on the clock that is asked for and on the machine (vdso(7)): counted apart.
@@ -35,8 +41,28 @@ class Bench:
     work: Work
     directory: Path
     credentials: Credentials
-    # Exchanges that the long run has more than the short one.
+    # Exchanges that the long run has more than the short one, where they are ordinary ones.
     exchanges: int
+
+    def scaled(self, exchanges: int) -> int:
+        """How many of this work's exchanges stand for so many ordinary ones."""
+        factor = BULK_FACTOR if self.work.bulk else HANDSHAKE_FACTOR if self.work.handshake else 1
+        return max(1, exchanges // factor)
+
+    @property
+    def warm(self) -> int:
+        """Exchanges of the short run."""
+        return self.scaled(WARM_EXCHANGES)
+
+    @property
+    def counted(self) -> int:
+        """Exchanges that the long run has more."""
+        return self.scaled(self.exchanges)
+
+    @property
+    def units(self) -> int:
+        """What these are, in the unit of the count."""
+        return self.counted * (LARGE_BYTES >> 20 if self.work.bulk else 1)
 
 
 class Traced(Process):
@@ -76,13 +102,16 @@ def allocations(bench: Bench) -> float:
         with counter.open("rb") as file, Process(bench.subject, command, None, directory, environment) as proxy:
             page = mmap.mmap(file.fileno(), 8, prot=mmap.PROT_READ)
             proxy.wait_for_port(site.port)
-            with Client(site.port, bench.work.tls) as client:
-                _exchange(bench, client, WARM_EXCHANGES)
+
+            def allocations_of(exchanges: int) -> int:
                 before = struct.unpack("=Q", page)[0]
-                if before == 0:
-                    raise Failure(f"{bench.subject}: the shim counts nothing: is the program linked statically?")
-                _exchange(bench, client, bench.exchanges)
-                return (struct.unpack("=Q", page)[0] - before) / bench.exchanges
+                _exchange(bench, site, exchanges)
+                return struct.unpack("=Q", page)[0] - before
+
+            if allocations_of(bench.warm) == 0:
+                raise Failure(f"{bench.subject}: the shim counts nothing: is the program linked statically?")
+            short = allocations_of(bench.warm)
+            return (allocations_of(bench.warm + bench.counted) - short) / bench.units
 
 
 def resident_kib(bench: Bench) -> tuple[float, float]:
@@ -91,18 +120,17 @@ def resident_kib(bench: Bench) -> tuple[float, float]:
         site = _site(bench, directory, upstream)
         with Process(bench.subject, subjects.command(bench.subject, bench.work, site), None, directory) as proxy:
             proxy.wait_for_port(site.port)
-            with Client(site.port, bench.work.tls) as client:
-                _exchange(bench, client, WARM_EXCHANGES + bench.exchanges)
-                before = proxy.resident_bytes()
-                _exchange(bench, client, bench.exchanges * GROWTH_EXCHANGES_FACTOR)
-                return before / 1024, (proxy.resident_bytes() - before) / 1024
+            _exchange(bench, site, bench.warm + bench.counted)
+            before = proxy.resident_bytes()
+            _exchange(bench, site, bench.counted * GROWTH_EXCHANGES_FACTOR)
+            return before / 1024, (proxy.resident_bytes() - before) / 1024
 
 
 def _difference(bench: Bench, count_of_run: Callable[[Bench, int], Counter]) -> Counter:
-    short = count_of_run(bench, WARM_EXCHANGES)
-    long = count_of_run(bench, WARM_EXCHANGES + bench.exchanges)
+    short = count_of_run(bench, bench.warm)
+    long = count_of_run(bench, bench.warm + bench.counted)
     names = {*short, *long}
-    return Counter({name: (long[name] - short[name]) / bench.exchanges for name in names})
+    return Counter({name: (long[name] - short[name]) / bench.units for name in names})
 
 
 def _system_calls_of_run(bench: Bench, exchanges: int) -> Counter[str]:
@@ -121,7 +149,8 @@ def _profile_of_run(bench: Bench, exchanges: int) -> Counter[tuple[str, str]]:
     with SiteDirectory(bench) as directory:
         command = [tools.find("valgrind"), "--quiet", "--tool=callgrind", "--trace-children=yes"]
         command.append(f"--callgrind-out-file={directory}/callgrind.%p")
-        _run(bench, directory, command, exchanges, Process)
+        gateway = tools.gateway_without_debug_info(directory) if bench.subject == GATEWAY else None
+        _run(bench, directory, command, exchanges, Process, gateway)
         counts: Counter[tuple[str, str]] = Counter()
         for path in directory.glob("callgrind.*"):
             own, calls = profile.read(path)
@@ -133,24 +162,43 @@ def _profile_of_run(bench: Bench, exchanges: int) -> Counter[tuple[str, str]]:
     return counts
 
 
-def _run(bench: Bench, directory: Path, tool: list[str], exchanges: int, kind: type[Process]) -> None:
+def _run(
+    bench: Bench, directory: Path, tool: list[str], exchanges: int, kind: type[Process], gateway: str | None = None
+) -> None:
     with Upstream(directory, None) as upstream:
-        site = _site(bench, directory, upstream)
+        site = dataclasses.replace(_site(bench, directory, upstream), gateway=gateway)
         command = [*tool, *subjects.command(bench.subject, bench.work, site)]
         with kind(bench.subject, command, None, directory) as proxy:
             proxy.wait_for_port(site.port)
-            with Client(site.port, bench.work.tls) as client:
-                _exchange(bench, client, exchanges)
+            _exchange(bench, site, exchanges)
 
 
 def _site(bench: Bench, directory: Path, upstream: Upstream) -> Site:
     return Site(directory, free_port(), upstream.port, bench.credentials)
 
 
-def _exchange(bench: Bench, client: Client, count: int) -> None:
-    fields = [("Authorization", f"Bearer {bench.credentials.token}")] if bench.work.tokens else []
-    request = client.request("/", fields)
-    for _ in range(count):
-        answer = client.exchange(request)
-        if answer.status != 200 or answer.body != BODY:
-            raise Failure(f"{bench.subject}: {answer.status} {answer.body[:300]!r}")
+def _exchange(bench: Bench, site: Site, count: int) -> None:
+    """So many exchanges, each with the right answer."""
+    if bench.work.handshake or bench.work.bulk or bench.work.http2:
+        _exchange_by_tool(bench, site, count)
+        return
+    fields = [authorization(bench.credentials.token)] if bench.work.tokens else []
+    with Client(site.port, bench.work.tls) as client:
+        request = client.request("/", fields)
+        for _ in range(count):
+            answer = client.exchange(request)
+            if answer.status != 200 or answer.body != BODY:
+                raise Failure(f"{bench.subject}: {answer.status} {answer.body[:300]!r}")
+
+
+def _exchange_by_tool(bench: Bench, site: Site, count: int) -> None:
+    result = subprocess.run(
+        loads.counted_command(bench.work, site, count),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TOOL_SECONDS_MAX,
+    )
+    answers = loads.answers_counted(bench.work, result.stdout) if result.returncode == 0 else 0
+    if answers != count:
+        raise Failure(f"{bench.subject}: {answers} answers for {count} requests\n{result.stdout}{result.stderr}")

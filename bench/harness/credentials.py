@@ -37,6 +37,11 @@ def subject_of(index: int) -> str:
     return f"user-{index:04}"
 
 
+def authorization(token: str) -> tuple[str, str]:
+    """The field that carries a token, in lower case as HTTP/2 wants it."""
+    return ("authorization", f"Bearer {token}")
+
+
 def make(directory: Path, token_count: int) -> Credentials:
     """Makes everything in `directory`; the first token of the rotation is also the single one."""
     certificate, certificate_key = directory / "cert.pem", directory / "cert.key"

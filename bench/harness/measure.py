@@ -1,20 +1,18 @@
 """One measurement: a fresh proxy, right answers, load, CPU time for one request."""
 
 import dataclasses
-import json
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import checks, subjects, tools
+from . import checks, loads, subjects, tools
 from .client import connect, tls_context
 from .credentials import Credentials
 from .processes import LOAD_CPU, PROXY_CPU, Failure, Process, Upstream, busy_seconds, free_port, wait_until
 from .subjects import Site
-from .works import Work
+from .works import LARGE_BYTES, Work
 
-WARM_SECONDS = 0.5
 IN_FLIGHT_SLACK = 8
 
 
@@ -25,13 +23,18 @@ class Sample:
     work: str
     subject: str
     round: int
-    # CPU time of the proxy's process tree for one request, in microseconds.
+    # CPU time of the proxy's process tree for one request, in microseconds; for large bodies, for 10 MiB.
     cpu_microseconds: float
     requests: int
     requests_per_second: float
     # Share of the measured time for which somebody else kept the proxy's core busy.
     disturbance: float
     upstream_connections: int
+    # For large bodies alone.
+    gigabytes_per_cpu_second: float | None = None
+    # From the time that a request was due, at a fixed rate alone.
+    p50_microseconds: float | None = None
+    p99_microseconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,27 +93,30 @@ def _sample_behind(subject, work, round_number, conditions, upstream, directory,
 
 def _load(subject, work, round_number, conditions, site, proxy, upstream) -> Sample:
     first_request, first_connection = upstream.requests, upstream.connections
-    with Process(
-        "wrk", _wrk(work, conditions, site), LOAD_CPU, site.directory, _wrk_environment(work, site), True
-    ) as wrk:
-        # Handshakes, filling caches and pools: every token once, at least.
-        warm_until = time.monotonic() + WARM_SECONDS
-        warm_requests = first_request + work.tokens * 11 // 10
+    load = loads.load(work, site, conditions.connections, conditions.seconds)
+    with load.process(site) as tool:
+        # Handshakes, filling caches and pools: every token or route once, at least.
+        warm_until = time.monotonic() + loads.WARM_SECONDS
+        warm_requests = first_request + (max(work.tokens, work.routes) * 11 // 10 if work.is_varied else 0)
 
         def is_warm() -> bool:
-            wrk.check_running()
+            tool.check_running()
             proxy.check_running()
             return time.monotonic() >= warm_until and upstream.requests > warm_requests
 
-        wait_until(f"{subject}, {work.name}: the proxy answers", is_warm, WARM_SECONDS + 30)
-        before = _reading(proxy, upstream)
+        wait_until(f"{subject}, {work.name}: the proxy answers", is_warm, loads.WARM_SECONDS + 30)
+        before = _reading(work, proxy, upstream)
         time.sleep(conditions.seconds)
-        after = _reading(proxy, upstream)
-        wrk.interrupt()
-        report = _wrk_report(wrk)
+        after = _reading(work, proxy, upstream)
+        try:
+            report = load.finish(tool, conditions.seconds)
+        except Failure as error:
+            raise Failure(f"{subject}, {work.name}: {error}") from error
     proxy.check_running()
-    _check_load(subject, work, conditions, report, upstream.requests - first_request)
+    _check_load(subject, work, report, upstream.requests - first_request)
     elapsed, cpu, busy, requests = (end - start for start, end in zip(before, after, strict=True))
+    if requests == 0 or cpu == 0:
+        raise Failure(f"{subject}, {work.name}: nothing happened in {elapsed:.1f} s")
     return Sample(
         work=work.name,
         subject=subject,
@@ -120,39 +126,24 @@ def _load(subject, work, round_number, conditions, site, proxy, upstream) -> Sam
         requests_per_second=requests / elapsed,
         disturbance=max(0.0, (busy - cpu) / elapsed),
         upstream_connections=upstream.connections - first_connection,
+        gigabytes_per_cpu_second=requests * LARGE_BYTES / 1e9 / cpu if work.bulk else None,
+        p50_microseconds=report.p50_microseconds,
+        p99_microseconds=report.p99_microseconds,
     )
 
 
-def _reading(proxy: Process, upstream: Upstream) -> tuple[float, float, float, int]:
-    return (time.monotonic(), proxy.cpu_seconds(), busy_seconds(PROXY_CPU), upstream.requests)
+def _reading(work: Work, proxy: Process, upstream: Upstream) -> tuple[float, float, float, float]:
+    # A large body is many readings long: what is under way counts by its bytes.
+    requests = upstream.large_bytes / LARGE_BYTES if work.bulk else upstream.requests
+    return (time.monotonic(), proxy.cpu_seconds(), busy_seconds(PROXY_CPU), requests)
 
 
-def _wrk(work: Work, conditions: Conditions, site: Site) -> list[str]:
-    command = [tools.find("wrk"), "-t", "1", "-c", str(conditions.connections), "-d", "600s"]
-    command += ["-s", str(tools.BENCH / "load.lua")]
-    if work.tokens == 1:
-        command += ["-H", f"Authorization: Bearer {site.credentials.token}"]
-    return [*command, f"{'https' if work.tls else 'http'}://127.0.0.1:{site.port}/"]
-
-
-def _wrk_environment(work: Work, site: Site) -> dict[str, str]:
-    return {"BENCH_TOKENS": str(site.credentials.tokens_file)} if work.tokens > 1 else {}
-
-
-def _wrk_report(wrk: Process) -> dict[str, int]:
-    for line in wrk.remaining_output(20).splitlines():
-        if line.startswith("BENCH "):
-            return json.loads(line.removeprefix("BENCH "))
-    raise Failure(f"wrk did not report:\n{wrk.last_words()}")
-
-
-def _check_load(subject: str, work: Work, conditions: Conditions, report: dict[str, int], forwarded: int) -> None:
-    errors = {name: report[name] for name in ("connect", "read", "write", "status", "timeout") if report[name]}
-    if errors:
-        raise Failure(f"{subject}, {work.name}: wrk counted errors: {errors}")
-    # What wrk had in flight when it stopped has reached the upstream and not wrk.
-    if not -IN_FLIGHT_SLACK <= forwarded - report["requests"] <= conditions.connections + IN_FLIGHT_SLACK:
-        raise Failure(f"{subject}, {work.name}: wrk got {report['requests']} answers, the upstream gave {forwarded}")
+def _check_load(subject: str, work: Work, report: loads.Report, forwarded: int) -> None:
+    # What the tool had in flight when it stopped has reached the upstream and not the tool.
+    if not -IN_FLIGHT_SLACK <= forwarded - report.answers <= report.in_flight_max + IN_FLIGHT_SLACK:
+        raise Failure(
+            f"{subject}, {work.name}: the load tool got {report.answers} answers, the upstream gave {forwarded}"
+        )
 
 
 class SiteDirectory(tempfile.TemporaryDirectory):

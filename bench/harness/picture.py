@@ -1,10 +1,14 @@
-"""The table as a picture: bars of CPU time, one group for each work, scaled to the longest bar of the group."""
+"""The tables as a picture: bars, one group for each work, scaled to the longest bar of the group."""
 
 from html import escape
 from statistics import median
 
-from .report import Results
+from .report import BULK, CPU, P99, Results, figures
 from .works import GATEWAY, HAPROXY, IDLE, NGINX, WORKS
+
+UNITS = {CPU: "µs", BULK: "GB", P99: "µs"}
+# Said in the title of the group; all others are CPU time for one request, the shorter the better.
+MEANINGS = {CPU: "", BULK: ", for a CPU second (longer is better)", P99: ", p99 of latency"}
 
 WIDTH, LEFT, RIGHT = 860, 100, 150
 BAR, GAP, GROUP_GAP, TOP = 18, 4, 34, 56
@@ -44,11 +48,17 @@ def svg(results: Results) -> str:
 
 def _groups(results: Results) -> list[tuple[str, list[tuple[str, float, str]]]]:
     groups: dict[str, list[tuple[str, float, str]]] = {}
-    for work, subject in results.pairs():
-        value = median(sample.cpu_microseconds for sample in results.of(work, subject))
-        ratios = results.ratios(work, subject)
-        ratio = f" ({median(ratios):.2f})" if ratios and subject != HAPROXY else ""
-        groups.setdefault(f"{work}: {WORKS[work].title}", []).append((subject, value, f"{value:.1f} µs{ratio}"))
+    for work in WORKS.values():
+        figure = figures(work)[-1]
+        for subject in work.subjects:
+            value = results.median(work.name, subject, figure)
+            if value is None:
+                continue
+            ratios = results.ratios(work.name, subject, figure)
+            ratio = f" ({median(ratios):.2f})" if ratios and subject != HAPROXY else ""
+            groups.setdefault(f"{work.name}: {work.title}{MEANINGS[figure]}", []).append(
+                (subject, value, f"{value:.{figure.digits}f} {UNITS[figure]}{ratio}")
+            )
     base = results.idle_median(HAPROXY)
     for subject in IDLE.subjects:
         kib = results.idle_median(subject)

@@ -215,7 +215,7 @@ class Upstream(Process):
             raise Failure(f"the upstream did not start:\n{self.last_words()}")
         self.port = int(line)
         with counters.open("rb") as file:
-            self._counters = mmap.mmap(file.fileno(), 16, prot=mmap.PROT_READ)
+            self._counters = mmap.mmap(file.fileno(), 24, prot=mmap.PROT_READ)
 
     @property
     def requests(self) -> int:
@@ -226,3 +226,8 @@ class Upstream(Process):
     def connections(self) -> int:
         """Connections accepted since the start."""
         return struct.unpack_from("=Q", self._counters, 8)[0]
+
+    @property
+    def large_bytes(self) -> int:
+        """Bytes of large bodies, sent and received, since the start."""
+        return struct.unpack_from("=Q", self._counters, 16)[0]

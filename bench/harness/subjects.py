@@ -13,6 +13,8 @@ from .credentials import Credentials
 from .works import GATEWAY, HAPROXY, NGINX, UNREACHABLE_RATE, Work
 
 CONNECTIONS_MAX = 8192
+# Kept by each proxy: more than any work has in flight.
+UPSTREAM_IDLE_MAX = 512
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Site:
     redis_port: int | None = None
     # Permitted requests in each second, for works with a limit.
     rate: int = UNREACHABLE_RATE
+    # Instead of our binary.
+    gateway: str | None = None
 
 
 def required_tool(subject: str) -> str | None:
@@ -64,7 +68,9 @@ def _gateway(work: Work, site: Site) -> list[str]:
         lines.append(f"    tls: {{ minimum_version: '1.3', certificates: [{certificate}] }}")
     lines += [
         "upstreams:",
-        f"  app: {{ endpoints: ['127.0.0.1:{site.upstream_port}'], keep_alive: {{ connections_max: 256 }} }}",
+        "  app:",
+        f"    endpoints: ['127.0.0.1:{site.upstream_port}']",
+        f"    keep_alive: {{ connections_max: {UPSTREAM_IDLE_MAX} }}",
     ]
     if work.tokens:
         lines += [
@@ -84,8 +90,16 @@ def _gateway(work: Work, site: Site) -> list[str]:
             f"  bench: {{ rate: {site.rate}/second, burst: {site.rate}, key: {work.limit}, store: {store} }}",
         ]
     credential = "credentials: [jwt], " if work.tokens else ""
-    lines += ["routes:", f"  - {{ path: /**, upstream: app, {credential}{limit}{access} }}"]
-    return [tools.gateway(), "run", "--config", _written(site, "gateway.yaml", lines), "--dev"]
+    lines += ["routes:"]
+    lines += [
+        f"  - {{ path: {pattern}, upstream: app, {credential}{limit}{access} }}" for pattern in _patterns(work, "/**")
+    ]
+    return [site.gateway or tools.gateway(), "run", "--config", _written(site, "gateway.yaml", lines), "--dev"]
+
+
+def _patterns(work: Work, rest: str) -> list[str]:
+    """A pattern for each route: everything below its first segment, and everything if there is but one."""
+    return [rest] if work.routes == 1 else [f"/{path.split('/')[1]}{rest}" for path in work.paths]
 
 
 def _haproxy(work: Work, site: Site) -> list[str]:
@@ -94,7 +108,8 @@ def _haproxy(work: Work, site: Site) -> list[str]:
     if work.tls:
         tls = (
             f" ssl crt {files.certificate_and_key} ssl-min-ver TLSv1.3 ssl-max-ver TLSv1.3"
-            " ciphersuites TLS_AES_128_GCM_SHA256 curves X25519 alpn http/1.1"
+            " ciphersuites TLS_AES_128_GCM_SHA256 curves X25519"
+            f" alpn {'h2,http/1.1' if work.http2 else 'http/1.1'}"
         )
     lines = [
         "global",
@@ -109,7 +124,7 @@ def _haproxy(work: Work, site: Site) -> list[str]:
         "    http-reuse always",
         "frontend bench",
         f"    bind 127.0.0.1:{site.port}{tls}",
-        "    default_backend app",
+        *_haproxy_routes(work, site),
     ]
     if work.limit == "address":
         # The rate is counted over one second, so that the number in the file means what ours means.
@@ -122,9 +137,22 @@ def _haproxy(work: Work, site: Site) -> list[str]:
         lines += _haproxy_token_rules(files.public_key)
     lines += [
         "backend app",
-        f"    server app 127.0.0.1:{site.upstream_port} pool-max-conn 256",
+        f"    server app 127.0.0.1:{site.upstream_port} pool-max-conn {UPSTREAM_IDLE_MAX}",
     ]
     return [tools.find("haproxy"), "-db", "-f", _written(site, "haproxy.cfg", lines)]
+
+
+def _haproxy_routes(work: Work, site: Site) -> list[str]:
+    if work.routes == 1:
+        return ["    default_backend app"]
+    # Beginnings in a file are looked up in a tree, one look-up for each request; who is not found gets nothing.
+    routes = _written(site, "routes.map", [f"{pattern} app" for pattern in _patterns(work, "/")])
+    return [
+        f"    use_backend %[path,map_beg({routes})]",
+        "    default_backend none",
+        "backend none",
+        "    http-request return status 404",
+    ]
 
 
 def _haproxy_token_rules(public_key: Path) -> list[str]:
@@ -150,7 +178,7 @@ def _haproxy_token_rules(public_key: Path) -> list[str]:
 def _nginx(work: Work, site: Site) -> list[str]:
     files = site.credentials
     directory = site.directory
-    listen = f"        listen 127.0.0.1:{site.port}{' ssl' if work.tls else ''};"
+    listen = f"        listen 127.0.0.1:{site.port}{' ssl' if work.tls else ''}{' http2' if work.http2 else ''};"
     lines = [
         "daemon off;",
         "worker_processes 1;",
@@ -171,7 +199,7 @@ def _nginx(work: Work, site: Site) -> list[str]:
         "    keepalive_requests 1000000000;",
         "    upstream app {",
         f"        server 127.0.0.1:{site.upstream_port};",
-        "        keepalive 256;",
+        f"        keepalive {UPSTREAM_IDLE_MAX};",
         "        keepalive_requests 1000000000;",
         "    }",
     ]
@@ -186,20 +214,21 @@ def _nginx(work: Work, site: Site) -> list[str]:
             "        ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;",
             "        ssl_ecdh_curve X25519;",
         ]
-    lines += [
-        "        location / {",
-        *(
-            [f"            limit_req zone=bench burst={site.rate} nodelay;", "            limit_req_status 429;"]
-            if work.limit == "address"
-            else []
-        ),
-        "            proxy_pass http://app;",
-        "            proxy_http_version 1.1;",
-        '            proxy_set_header Connection "";',
-        "        }",
-        "    }",
-        "}",
-    ]
+    # For the server as a whole: every location inherits these.
+    lines += ["        proxy_http_version 1.1;", '        proxy_set_header Connection "";']
+    if work.bulk:
+        # Bodies go through, and not through a file.
+        lines += [
+            "        client_max_body_size 0;",
+            "        proxy_request_buffering off;",
+            "        proxy_max_temp_file_size 0;",
+        ]
+    if work.limit == "address":
+        lines += [f"        limit_req zone=bench burst={site.rate} nodelay;", "        limit_req_status 429;"]
+    lines += [f"        location {pattern} {{ proxy_pass http://app; }}" for pattern in _patterns(work, "/")]
+    if work.routes > 1:
+        lines.append("        location / { return 404; }")
+    lines += ["    }", "}"]
     configuration = _written(site, "nginx.conf", lines)
     return [tools.find("nginx"), "-p", str(directory), "-e", f"{directory}/nginx.log", "-c", configuration]
 

@@ -14,10 +14,13 @@ OPENSSL_CONFIG = BENCH / "openssl.cnf"
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 PACKAGES = {
+    "curl": "curl",
     "gcc": "gcc",
+    "h2load": "nghttp2-client",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
     "openssl": "openssl",
+    "objcopy": "binutils",
     "redis-server": "redis-server",
     "strace": "strace",
     "taskset": "util-linux",
@@ -56,11 +59,19 @@ def gateway() -> str:
     return str(path.resolve())
 
 
+def gateway_without_debug_info(directory: Path) -> str:
+    """A copy of our binary for valgrind, which ends at debug information newer than itself; symbols stay."""
+    copy = directory / "auth-gateway"
+    subprocess.run([find("objcopy"), "--strip-debug", gateway(), str(copy)], check=True)
+    return str(copy)
+
+
 def compiled(name: str, *flags: str, suffix: str = "") -> str:
-    """A tool from bench/native, compiled again if its source is newer."""
+    """A tool from bench/native, compiled again if its source or a header is newer."""
     source = BENCH / "native" / f"{name}.c"
     tool = TOOLS / f"{name}{suffix}"
-    if not tool.exists() or tool.stat().st_mtime < source.stat().st_mtime:
+    changed = max(path.stat().st_mtime for path in (source, *source.parent.glob("*.h")))
+    if not tool.exists() or tool.stat().st_mtime < changed:
         TOOLS.mkdir(parents=True, exist_ok=True)
         command = [find("gcc"), "-O2", "-Wall", "-Wextra", "-Werror", str(source), "-o", str(tool), *flags]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -78,6 +89,21 @@ def upstream() -> str:
 def signer() -> str:
     """Signs tokens with ES256."""
     return compiled("sign", "-lcrypto")
+
+
+def handshakes() -> str:
+    """A load of handshakes."""
+    return compiled("handshakes", "-lssl", "-lcrypto")
+
+
+def bulk() -> str:
+    """A load of large bodies."""
+    return compiled("bulk", "-lssl", "-lcrypto")
+
+
+def paced() -> str:
+    """A load at a fixed rate, which measures latency."""
+    return compiled("paced", "-lssl", "-lcrypto")
 
 
 def allocation_shim() -> str:

@@ -1,12 +1,16 @@
-/* The application behind every proxy that is measured: HTTP/1.1, keep-alive, 1 KiB answers, one thread, epoll.
+/* The application behind every proxy that is measured: HTTP/1.1, keep-alive, one thread, epoll.
 
    upstream ADDRESS COUNTERS
      ADDRESS   `tcp` (127.0.0.1, the kernel chooses the port) or `unix:PATH`
-     COUNTERS  a file that is mapped and gets two 64-bit numbers: requests answered, connections accepted
+     COUNTERS  a file that is mapped and gets three 64-bit numbers: requests answered, connections accepted, bytes of
+               large bodies sent and received
 
-   Prints the port (0 for a Unix socket) once it listens. `GET /echo` answers with the identity fields it got, so that
-   the harness can check who a proxy says is asking; every other GET gets the same 1,024 bytes. Anything else than GET
-   is refused: a body would have to be read, and no work here has one. */
+   Prints the port (0 for a Unix socket) once it listens. What it answers:
+     GET /echo    the identity fields it got, so that the harness can check who a proxy says is asking
+     GET /large   10 MiB
+     POST /sum    length and Adler-32 of the body, so that the harness can check that it came whole
+     POST, GET    1 KiB; the body, which needs a Content-Length, is read and forgotten
+   Anything else is refused by closing the connection. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,13 +30,20 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { bodyBytes = 1024, inputBytes = 32768, outputBytes = 262144, eventsMax = 256 };
+enum { bodyBytes = 1024, largeBytes = 10 << 20, inputBytes = 32768, outputBytes = 262144, eventsMax = 256 };
+enum { alphabetBytes = 26, adlerModulus = 65521 };
 
 struct connection {
     int descriptor;
+    uint32_t events; /* what epoll was asked for */
     size_t received;
     size_t pendingStart, pendingEnd; /* an answer that the socket did not take yet */
     char *pending;
+    size_t largeRemaining;   /* of a large answer, still to be sent after `pending` */
+    uint64_t bodyRemaining;  /* of a request's body, still to come */
+    uint64_t bodyReceived;
+    int isSummed;
+    uint32_t sumLow, sumHigh;
     char input[inputBytes];
 };
 
@@ -41,6 +52,8 @@ static volatile uint64_t *counters;
 static char answer[bodyBytes + 256];
 static size_t answerBytes;
 static char output[outputBytes];
+static char pattern[outputBytes + alphabetBytes]; /* a large answer, from any letter on */
+static char forgotten[outputBytes];
 static int epollDescriptor;
 
 static void fail(const char *what) {
@@ -51,14 +64,15 @@ static void fail(const char *what) {
 static void prepareAnswer(void) {
     answerBytes = (size_t)snprintf(
         answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", bodyBytes);
-    for (int i = 0; i < bodyBytes; i++) answer[answerBytes + (size_t)i] = (char)('a' + i % 26);
+    for (int i = 0; i < bodyBytes; i++) answer[answerBytes + (size_t)i] = (char)('a' + i % alphabetBytes);
     answerBytes += bodyBytes;
+    for (size_t i = 0; i < sizeof pattern; i++) pattern[i] = (char)('a' + i % alphabetBytes);
 }
 
 static void mapCounters(const char *path) {
     int file = open(path, O_RDWR | O_CREAT, 0600);
-    if (file < 0 || ftruncate(file, 16) != 0) fail(path);
-    void *page = mmap(NULL, 16, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (file < 0 || ftruncate(file, 24) != 0) fail(path);
+    void *page = mmap(NULL, 24, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (page == MAP_FAILED) fail("mmap");
     close(file);
     counters = page;
@@ -127,63 +141,158 @@ static size_t echo(const char *head, const char *end, char *to) {
         to, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", length, body);
 }
 
-/* Keeps what the socket did not take and asks to be told when it will. */
+static int watch(struct connection *connection, uint32_t events) {
+    if (connection->events == events) return 1;
+    connection->events = events;
+    struct epoll_event event = {.events = events, .data.ptr = connection};
+    return epoll_ctl(epollDescriptor, EPOLL_CTL_MOD, connection->descriptor, &event) == 0;
+}
+
+/* Keeps what the socket did not take; `flush` goes on with it. */
 static int keep(struct connection *connection, const char *bytes, size_t count) {
     connection->pending = malloc(count);
     if (connection->pending == NULL) return 0;
     memcpy(connection->pending, bytes, count);
     connection->pendingStart = 0;
     connection->pendingEnd = count;
-    struct epoll_event event = {.events = EPOLLOUT, .data.ptr = connection};
-    return epoll_ctl(epollDescriptor, EPOLL_CTL_MOD, connection->descriptor, &event) == 0;
+    return watch(connection, EPOLLOUT);
 }
 
-/* Answers every complete head in the input, in as few writes as the output buffer allows. Returns 0 to close. */
+static int beginBody(struct connection *connection, const char *head, const char *end) {
+    char length[32], *rest;
+    if (field(head, end, "Content-Length", length, sizeof length) != 1) return 0;
+    connection->bodyRemaining = strtoull(length, &rest, 10);
+    if (rest == length || *rest != 0) return 0;
+    connection->bodyReceived = 0;
+    connection->isSummed = strncmp(head, "POST /sum ", 10) == 0;
+    connection->sumLow = 1;
+    connection->sumHigh = 0;
+    return 1;
+}
+
+static void takeBody(struct connection *connection, const char *bytes, size_t count) {
+    connection->bodyRemaining -= count;
+    connection->bodyReceived += count;
+    counters[2] += count;
+    for (size_t i = 0; connection->isSummed && i < count; i++) {
+        connection->sumLow = (connection->sumLow + (unsigned char)bytes[i]) % adlerModulus;
+        connection->sumHigh = (connection->sumHigh + connection->sumLow) % adlerModulus;
+    }
+}
+
+static size_t answerBody(struct connection *connection, char *to) {
+    if (!connection->isSummed) {
+        memcpy(to, answer, answerBytes);
+        return answerBytes;
+    }
+    char body[64];
+    int length = snprintf(body, sizeof body, "%llu %u", (unsigned long long)connection->bodyReceived,
+        connection->sumHigh << 16 | connection->sumLow);
+    return (size_t)sprintf(
+        to, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", length, body);
+}
+
+/* Sends what is left of a large answer until the socket is full. */
+static int sendLarge(struct connection *connection) {
+    while (connection->largeRemaining > 0) {
+        size_t letter = (largeBytes - connection->largeRemaining) % alphabetBytes;
+        size_t count = connection->largeRemaining < outputBytes ? connection->largeRemaining : outputBytes;
+        ssize_t sent = send(connection->descriptor, pattern + letter, count, MSG_NOSIGNAL);
+        if (sent < 0) return errno == EAGAIN && watch(connection, EPOLLOUT);
+        connection->largeRemaining -= (size_t)sent;
+        counters[2] += (uint64_t)sent;
+    }
+    return 1;
+}
+
+/* Answers one request of which the head is complete. Returns how much of the input it was, or 0 to close. */
+static size_t answerOne(struct connection *connection, char *head, char *end, size_t *produced) {
+    size_t used = (size_t)(end - head);
+    if (strncmp(head, "POST ", 5) == 0) {
+        if (!beginBody(connection, head, end)) return 0;
+        size_t here = (size_t)(connection->input + connection->received - end);
+        if (here > connection->bodyRemaining) here = (size_t)connection->bodyRemaining;
+        takeBody(connection, end, here);
+        used += here;
+        if (connection->bodyRemaining > 0) return used;
+        *produced += answerBody(connection, output + *produced);
+    } else if (strncmp(head, "GET ", 4) != 0) {
+        return 0;
+    } else if (strncmp(head, "GET /echo ", 10) == 0) {
+        *produced += echo(head, end, output + *produced);
+    } else if (strncmp(head, "GET /large ", 11) == 0) {
+        *produced += (size_t)sprintf(output + *produced,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", largeBytes);
+        connection->largeRemaining = largeBytes;
+    } else {
+        memcpy(output + *produced, answer, answerBytes);
+        *produced += answerBytes;
+    }
+    counters[0]++;
+    return used;
+}
+
+/* Answers every complete request in the input, in as few writes as the output buffer allows. Returns 0 to close. */
 static int answerAll(struct connection *connection) {
     for (;;) {
         size_t used = 0, produced = 0;
         int isFull = 0;
-        while (!(isFull = produced + sizeof answer + 2048 > outputBytes)) {
+        while (connection->bodyRemaining == 0 && connection->largeRemaining == 0
+               && !(isFull = produced + sizeof answer + 2048 > outputBytes)) {
             char *head = connection->input + used;
             char *blank = memmem(head, connection->received - used, "\r\n\r\n", 4);
             if (blank == NULL) break;
-            char *end = blank + 4;
-            if (strncmp(head, "GET ", 4) != 0) return 0;
-            if (strncmp(head, "GET /echo ", 10) == 0) {
-                produced += echo(head, end, output + produced);
-            } else {
-                memcpy(output + produced, answer, answerBytes);
-                produced += answerBytes;
-            }
-            counters[0]++;
-            used = (size_t)(end - connection->input);
+            size_t count = answerOne(connection, head, blank + 4, &produced);
+            if (count == 0) return 0;
+            used += count;
         }
         if (used > 0) memmove(connection->input, connection->input + used, connection->received - used);
         connection->received -= used;
         if (produced == 0) return connection->received < inputBytes;
 
-        ssize_t sent = send(connection->descriptor, output, produced, MSG_NOSIGNAL);
+        ssize_t sent = send(connection->descriptor, output, produced, connection->largeRemaining > 0
+            ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN) return 0;
         if (sent < 0) sent = 0;
         if ((size_t)sent < produced) return keep(connection, output + sent, produced - (size_t)sent);
-        if (!isFull) return 1;
+        if (!sendLarge(connection)) return 0;
+        if (connection->largeRemaining > 0) return 1;
+        if (!isFull && connection->received == 0) return 1;
     }
 }
 
 static int flush(struct connection *connection) {
-    ssize_t sent = send(connection->descriptor, connection->pending + connection->pendingStart,
-        connection->pendingEnd - connection->pendingStart, MSG_NOSIGNAL);
-    if (sent < 0) return errno == EAGAIN;
-    connection->pendingStart += (size_t)sent;
-    if (connection->pendingStart < connection->pendingEnd) return 1;
-    free(connection->pending);
-    connection->pending = NULL;
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-    if (epoll_ctl(epollDescriptor, EPOLL_CTL_MOD, connection->descriptor, &event) != 0) return 0;
-    return answerAll(connection); /* heads that came in behind the long answer */
+    if (connection->pending != NULL) {
+        ssize_t sent = send(connection->descriptor, connection->pending + connection->pendingStart,
+            connection->pendingEnd - connection->pendingStart, MSG_NOSIGNAL);
+        if (sent < 0) return errno == EAGAIN;
+        connection->pendingStart += (size_t)sent;
+        if (connection->pendingStart < connection->pendingEnd) return 1;
+        free(connection->pending);
+        connection->pending = NULL;
+    }
+    if (!sendLarge(connection)) return 0;
+    if (connection->largeRemaining > 0) return 1;
+    return watch(connection, EPOLLIN) && answerAll(connection); /* heads that came in behind the long answer */
+}
+
+static int receiveBody(struct connection *connection) {
+    size_t room = connection->bodyRemaining < sizeof forgotten ? (size_t)connection->bodyRemaining : sizeof forgotten;
+    ssize_t count = recv(connection->descriptor, forgotten, room, 0);
+    if (count < 0) return errno == EAGAIN;
+    if (count == 0) return 0;
+    takeBody(connection, forgotten, (size_t)count);
+    if (connection->bodyRemaining > 0) return 1;
+    counters[0]++;
+    size_t produced = answerBody(connection, output);
+    ssize_t sent = send(connection->descriptor, output, produced, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN) return 0;
+    if (sent < 0) sent = 0;
+    return (size_t)sent == produced || keep(connection, output + sent, produced - (size_t)sent);
 }
 
 static int receive(struct connection *connection) {
+    if (connection->bodyRemaining > 0) return receiveBody(connection);
     ssize_t count = recv(
         connection->descriptor, connection->input + connection->received, inputBytes - connection->received, 0);
     if (count < 0) return errno == EAGAIN;
@@ -198,11 +307,10 @@ static void acceptAll(int listener) {
         if (descriptor < 0) return;
         int on = 1;
         setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        struct connection *connection = malloc(sizeof *connection);
-        if (connection == NULL) fail("malloc");
+        struct connection *connection = calloc(1, sizeof *connection);
+        if (connection == NULL) fail("calloc");
         connection->descriptor = descriptor;
-        connection->received = 0;
-        connection->pending = NULL;
+        connection->events = EPOLLIN;
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
         if (epoll_ctl(epollDescriptor, EPOLL_CTL_ADD, descriptor, &event) != 0) fail("epoll_ctl");
         counters[1]++;
@@ -233,7 +341,7 @@ int main(int count, char **arguments) {
             struct connection *connection = events[i].data.ptr;
             if (connection == NULL) {
                 acceptAll(listener);
-            } else if (!(connection->pending != NULL ? flush(connection) : receive(connection))) {
+            } else if (!(connection->events == EPOLLOUT ? flush(connection) : receive(connection))) {
                 drop(connection);
             }
         }

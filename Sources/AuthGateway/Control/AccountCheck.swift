@@ -13,21 +13,31 @@ struct Account: Sendable {
     /// Every group of the account.
     let groups: [gid_t]
 
-    /// Looks the names up; the reason why they are none to become.
-    init(_ names: GatewayConfiguration.RunAs) throws(StartError) {
+    /// Why an account is none to become, and what to do about it.
+    struct Refusal: Error, CustomStringConvertible {
+        let message: String
+        let cure: String
+
+        var description: String { "\(message); \(cure)" }
+    }
+
+    /// Looks the names up.
+    init(_ names: GatewayConfiguration.RunAs) throws(Refusal) {
         // The record is the library's until the next call; its numbers are copied at once.
         guard let record = unsafe getpwnam(names.user) else {
-            throw StartError("there is no account '\(names.user)'; create it, or name another one")
+            throw Refusal(message: "there is no account '\(names.user)'", cure: "create it, or name another one")
         }
         let user = unsafe record.pointee.pw_uid
         var group = unsafe record.pointee.pw_gid
         if let name = names.group {
             guard let entry = unsafe getgrnam(name) else {
-                throw StartError("there is no group '\(name)'; create it, or leave the group out")
+                throw Refusal(message: "there is no group '\(name)'", cure: "create it, or leave the group out")
             }
             group = unsafe entry.pointee.gr_gid
         }
-        guard user != 0 else { throw StartError("'\(names.user)' is root; name an unprivileged account") }
+        guard user != 0 else {
+            throw Refusal(message: "'\(names.user)' is root", cure: "name an unprivileged account")
+        }
         self.name = names.user
         self.user = user
         self.group = group
@@ -65,6 +75,19 @@ struct Account: Sendable {
     }
 }
 
+extension Account? {
+    /// Opens what listens at an address. The file of a Unix socket is made with the account's rights and is its own, as it
+    /// will be at a reload; ports are opened with those of the start.
+    func perform<Value: Sendable>(
+        for address: GatewayConfiguration.SocketAddress, _ open: @escaping @Sendable () throws(SystemError) -> Value
+    ) throws(SystemError) -> Value {
+        guard let account = self, case .unix(let path) = address else { return try open() }
+        let result = account.perform { Result { () throws(SystemError) in try open() } }
+        guard let result else { throw SystemError("become '\(account.name)' to make \(path)", code: EPERM) }
+        return try result.get()
+    }
+}
+
 /// Whether the gateway can go on as the account that `user:` names: each reload reads its files with that account's
 /// rights alone, so that a key only root may read would serve until the first reload, and never be renewed.
 struct AccountCheck {
@@ -81,13 +104,11 @@ struct AccountCheck {
             ConfigurationProblem(severity: severity, file: file, location: location, message: message, cure: cure)
         }
         let account: Account
-        do throws(StartError) {
+        do throws(Account.Refusal) {
             account = try Account(named.names)
         } catch {
-            let parts = error.description.split(separator: "; ", maxSplits: 1).map(String.init)
             problems = [
-                problem(
-                    geteuid() == 0 ? .error : .warning, parts.first ?? "", cure: parts.last ?? "", at: named.location)
+                problem(geteuid() == 0 ? .error : .warning, error.message, cure: error.cure, at: named.location)
             ]
             return
         }
@@ -113,7 +134,17 @@ struct AccountCheck {
                 return descriptor < 0
             }
         }
-        problems = (refused ?? []).map { file in
+        guard let refused else {
+            problems = [
+                problem(
+                    .warning,
+                    "this process may not try files with the rights of '\(account.name)', so that none was tried",
+                    cure: "see that the account may read the configuration and every file that it names, and give "
+                        + "the process CAP_SETUID and CAP_SETGID", at: named.location)
+            ]
+            return
+        }
+        problems = refused.map { file in
             problem(
                 .error,
                 "'\(account.name)', whom the gateway becomes, may not read '\(file.path)', and every reload would fail",

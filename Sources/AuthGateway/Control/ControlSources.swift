@@ -117,21 +117,25 @@ struct FileWatcher {
 }
 
 /// The admin listener's socket.
-final class AdminSocket {
+final class AdminSocket: Sendable {
     let socket: ListeningSocket
     let settings: ListenerSettings
 
     /// Opens it; `nil` where the configuration has no admin listener.
-    static func open(_ address: GatewayConfiguration.SocketAddress?) throws(StartError) -> AdminSocket? {
-        guard let address else { return nil }
+    static func open(
+        _ admin: GatewayConfiguration.Admin, as account: Account?
+    ) throws(StartError) -> AdminSocket? {
+        guard let address = admin.address else { return nil }
         do throws(SystemError) {
-            return try AdminSocket(address)
+            return try account.perform(for: address) { () throws(SystemError) in
+                try AdminSocket(address, mode: admin.mode)
+            }
         } catch {
             throw StartError(cannotListen: "\(address.text) (admin.address)", error)
         }
     }
 
-    private init(_ address: GatewayConfiguration.SocketAddress) throws(SystemError) {
+    private init(_ address: GatewayConfiguration.SocketAddress, mode: UInt32) throws(SystemError) {
         let wanted: NetworkAddress?
         switch address {
         case .tcp(let host, let port): wanted = NetworkAddress.resolve(host: host, port: port).first
@@ -139,7 +143,7 @@ final class AdminSocket {
         }
         guard let wanted else { throw SystemError("address", code: EADDRNOTAVAIL) }
         try ListeningSocket.requireFree(wanted)
-        socket = try ListeningSocket(wanted)
+        socket = try ListeningSocket(wanted, mode: mode)
         let second: UInt64 = 1_000_000_000
         settings = ListenerSettings(
             name: socket.address.description, tls: nil, port: socket.address.port, connectionsMax: 64,

@@ -70,7 +70,7 @@ final class ControlThread: @unchecked Sendable {
         var workers: [WorkerHost] = []
         for index in 0..<workerCount {
             let host = try WorkerHost(index: index, services: services)
-            try host.prepare(snapshot, sockets: sockets.numbers(worker: index))
+            try host.prepare(snapshot, sockets: sockets.lent(toWorker: index))
             workers.append(host)
         }
         balance = WorkerHost.balance(workers)
@@ -113,6 +113,9 @@ final class ControlThread: @unchecked Sendable {
             ])
         admin.loop.run()
         for worker in workers { worker.join() }
+        // The last worker's word that it listens no more may have come too late to be heard.
+        sockets.closeAll()
+        adminSocket?.socket.removeFile()
         logger.notice("gateway.stopped")
     }
 
@@ -181,7 +184,20 @@ final class ControlThread: @unchecked Sendable {
         if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
         if ticks % 30 == 0 { resolveNames() }
         if ticks % 300 == 0 { purgeSessions() }
+        logRefusals()
         giveMemoryBack()
+    }
+
+    /// At most once a second for each address and reason, however many there were.
+    private func logRefusals() {
+        for (name, note) in sockets.takeRefusals() {
+            logger.warning(
+                "connections.refused",
+                metadata: [
+                    "listener": "\(name)", "reason": "\(note.reason.rawValue)", "count": "\(note.count)",
+                    "last_peer": "\(note.peer)",
+                ])
+        }
     }
 
     /// The allocator keeps what connections leave behind, because a few live ones lie between: when most of a crowd
@@ -304,8 +320,8 @@ final class ControlThread: @unchecked Sendable {
         builder.process.remoteKeys.keep(onlyOf: new.configuration)
         watcher = loaded.watcher
         for worker in workers {
-            let numbers = sockets.numbers(worker: worker.index, names: added)
-            worker.mailbox.post { _ in worker.replace(new, newSockets: numbers) }
+            let lent = sockets.lent(toWorker: worker.index, names: added)
+            worker.mailbox.post { _ in worker.replace(new, newSockets: lent) }
         }
         closeUnused(new)
     }

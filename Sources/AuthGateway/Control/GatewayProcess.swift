@@ -40,15 +40,18 @@ enum GatewayProcess {
                 + " CAP_NET_BIND_SERVICE, see deploy/auth-gateway.service)")
     }
 
-    /// Gives up root for the configured account, for good.
-    static func becomeUser(_ names: GatewayConfiguration.RunAs?) throws(StartError) {
-        guard let names, geteuid() == 0 else { return }
-        let account: Account
-        do throws(StartError) {
-            account = try Account(names)
+    /// The account that this process is to become; `nil` where it stays who it is.
+    static func accountToBecome(_ names: GatewayConfiguration.RunAs?) throws(StartError) -> Account? {
+        guard let names, geteuid() == 0 else { return nil }
+        do throws(Account.Refusal) {
+            return try Account(names)
         } catch {
             throw StartError("user: \(error)")
         }
+    }
+
+    /// Gives up root for the account, for good.
+    static func become(_ account: Account) throws(StartError) {
         let isDone =
             unsafe initgroups(account.name, account.group) == 0 && setgid(account.group) == 0
             && setuid(account.user) == 0 && setuid(0) != 0

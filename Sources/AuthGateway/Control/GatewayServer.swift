@@ -46,24 +46,42 @@ public struct StartError: Error, CustomStringConvertible, Sendable {
 
     init(cannotListen address: String, _ error: SystemError) {
         let cure =
-            switch error.code {
-            case EADDRINUSE: "another program has the port; `ss -ltnp` shows which"
-            case EACCES:
-                "ports below 1024 need root (with 'user:' to give it up), or CAP_NET_BIND_SERVICE as in deploy/"
-            case EADDRNOTAVAIL: "this machine has no such address; write 0.0.0.0, [::] or one of its own"
-            default: "`ss -ltnp` shows who listens where"
-            }
+            address.hasPrefix("unix:") ? StartError.socketFileCure(error.code) : StartError.portCure(error.code)
         self.init("cannot listen on \(address): \(error); \(cure)")
+    }
+
+    private static func socketFileCure(_ code: CInt) -> String {
+        switch code {
+        case EADDRINUSE: "another process listens there; `ss -lxp` shows which"
+        case ENOENT, ENOTDIR:
+            "its folder has to be there, and to belong to the gateway's user, as systemd's RuntimeDirectory= makes it"
+        case EACCES, EPERM, EROFS: "the gateway's user has to be allowed to make files in that folder"
+        case ENOTSOCK: "something stands there that is no socket: remove it, or choose another path"
+        default: "`ss -lxp` shows who listens where"
+        }
+    }
+
+    private static func portCure(_ code: CInt) -> String {
+        switch code {
+        case EADDRINUSE: "another program has the port; `ss -ltnp` shows which"
+        case EACCES:
+            "ports below 1024 need root (with 'user:' to give it up), or CAP_NET_BIND_SERVICE as in deploy/"
+        case EADDRNOTAVAIL: "this machine has no such address; write 0.0.0.0, [::] or one of its own"
+        default: "`ss -ltnp` shows who listens where"
+        }
     }
 }
 
 /// The running gateway: opens everything in the order that privileges demand, then serves until it is told to stop.
 public enum GatewayServer {
-    /// Runs until SIGTERM or SIGINT; returns when the last exchange has ended or the stop timeout has passed.
-    public static func run(_ options: RunOptions, logger: Logger) throws(StartError) {
+    /// Runs what was read of the options' file until SIGTERM or SIGINT; returns when the last exchange has ended or the
+    /// stop timeout has passed.
+    public static func run(
+        _ result: ConfigurationResult, _ options: RunOptions, logger: Logger
+    ) throws(StartError) {
         GatewayProcess.blockSignals()
         GatewayProcess.forbidDumps()
-        let (result, (configuration, compiled), warnings) = try load(options)
+        let ((configuration, compiled), warnings) = try sound(result, options)
         log(warnings, logger)
         try GatewayProcess.checkUser(configuration, options)
         try checkAccount(result, options, logger)
@@ -73,9 +91,10 @@ public enum GatewayServer {
         // With the privileges of the start: keys and low ports.
         let contexts = try tlsContexts(configuration, tickets)
         let sockets = ListeningSockets()
-        try sockets.open(configuration, workers: workerCount)
-        let adminSocket = try AdminSocket.open(configuration.admin.address)
-        try GatewayProcess.becomeUser(configuration.user)
+        let account = try GatewayProcess.accountToBecome(configuration.user)
+        try sockets.open(configuration, workers: workerCount, as: account)
+        let adminSocket = try AdminSocket.open(configuration.admin, as: account)
+        if let account { try GatewayProcess.become(account) }
         let resources = try openResources(configuration, options, tickets, metrics, logger)
         let builder = SnapshotBuilder(process: resources)
         let snapshot: GatewaySnapshot
@@ -104,15 +123,19 @@ public enum GatewayServer {
     /// Reads the file and checks it wholly; throws every error at once where there is one.
     static func load(
         _ options: RunOptions
-    ) throws(StartError) -> (
-        result: ConfigurationResult, sound: ConfigurationCheck.Sound, warnings: [ConfigurationProblem]
-    ) {
-        let result = ConfigurationLoader.load(path: options.configurationPath, environment: options.environment)
+    ) throws(StartError) -> (sound: ConfigurationCheck.Sound, warnings: [ConfigurationProblem]) {
+        try sound(
+            ConfigurationLoader.load(path: options.configurationPath, environment: options.environment), options)
+    }
+
+    private static func sound(
+        _ result: ConfigurationResult, _ options: RunOptions
+    ) throws(StartError) -> (sound: ConfigurationCheck.Sound, warnings: [ConfigurationProblem]) {
         let check = ConfigurationCheck(result, file: options.configurationPath)
         guard let sound = check.sound else {
             throw StartError(check.problems.filter { $0.severity == .error }.report)
         }
-        return (result, sound, check.problems)
+        return (sound, check.problems)
     }
 
     /// One event for each warning, of very many the first.

@@ -61,6 +61,8 @@ final class GatewaySnapshot: Sendable {
     let redisAddresses: [NetworkAddress]
     /// Hosts that some route names, and whether a route takes any host.
     let knownHosts: KnownHosts
+    /// For answers to requests that no route was found for.
+    let securityFields: SecurityFields
 
     init(
         configuration: GatewayConfiguration, table: RouteTable, routes: [CompiledRoute],
@@ -90,6 +92,7 @@ final class GatewaySnapshot: Sendable {
         cookieNames = SessionCookieNames(configured: sessionCookie.name, others: [IdentityHandler.formCookieName])
         cookieClearing = sessionCookie.clearing
         knownHosts = KnownHosts(configuration.routes)
+        securityFields = SecurityFields(configuration.securityHeaders)
     }
 
     /// What holds for the listener that an exchange came by: at its place, if the same address stands there still, else

@@ -2,10 +2,17 @@ import EventLoop
 import GatewayConfig
 import ProxyCore
 
-/// The sockets that the process listens on: for each address one for every worker, opened once and kept while the
-/// address stays in the configuration. Belongs to the control thread.
+/// The sockets that the process listens on: for each address one for every worker, or one for all where it is a Unix
+/// socket; opened once and kept while the address stays in the configuration. Belongs to the control thread.
 final class ListeningSockets {
-    private final class Box {
+    /// What one worker accepts on; stays the control thread's.
+    struct Lent: Sendable {
+        let name: String
+        let number: CInt
+        let isShared: Bool
+    }
+
+    private final class Box: Sendable {
         let socket: ListeningSocket
         init(_ socket: consuming ListeningSocket) { self.socket = socket }
     }
@@ -19,17 +26,24 @@ final class ListeningSockets {
 
     private var groups: [Group] = []
 
-    /// Opens what is not open yet; returns the names of the new addresses. On an error nothing has changed.
+    /// Opens what is not open yet; returns the names of the new addresses. On an error nothing has changed. Files are made
+    /// as the account, where the process has yet to become it.
     @discardableResult
-    func open(_ configuration: GatewayConfiguration, workers: Int) throws(StartError) -> [String] {
+    func open(
+        _ configuration: GatewayConfiguration, workers: Int, as account: Account? = nil
+    ) throws(StartError) -> [String] {
         var added: [Group] = []
         for listener in configuration.listeners {
             let name = listener.address.text
-            guard !groups.contains(where: { $0.name == name }) else { continue }
+            if groups.contains(where: { $0.name == name }) { continue }
             // A port of our own may move to another address, or be listened on at two: then it is taken by us.
             let isOwnPort = (groups + added).contains { $0.port == listener.address.port }
             added.append(
-                try ListeningSockets.openGroup(name, listener.address, workers: workers, requiresFree: !isOwnPort))
+                try ListeningSockets.openGroup(
+                    name, listener, workers: workers, requiresFree: !isOwnPort, as: account))
+        }
+        for listener in configuration.listeners {
+            groups.first { $0.name == listener.address.text }?.boxes.first?.socket.changeMode(to: listener.mode)
         }
         groups += added
         return added.map(\.name)
@@ -47,9 +61,12 @@ final class ListeningSockets {
     /// Closes every address, once no worker accepts any more.
     func closeAll() { groups = [] }
 
-    /// Name and descriptor of each address for one worker.
-    func numbers(worker: Int, names: [String]? = nil) -> [(name: String, number: CInt)] {
-        groups.filter { names?.contains($0.name) ?? true }.map { ($0.name, $0.boxes[worker].socket.number) }
+    /// What one worker accepts on, for each address.
+    func lent(toWorker worker: Int, names: [String]? = nil) -> [Lent] {
+        groups.filter { names?.contains($0.name) ?? true }.map { group in
+            let box = group.boxes.count == 1 ? group.boxes[0] : group.boxes[worker]
+            return Lent(name: group.name, number: box.socket.number, isShared: box.socket.isShared)
+        }
     }
 
     /// The port that an address really has, where the configuration asks for any.
@@ -58,9 +75,17 @@ final class ListeningSockets {
     /// Counts the connections of an address.
     func connections(of name: String) -> ConnectionCount? { groups.first { $0.name == name }?.connections }
 
+    /// What was refused since this was last asked, by address.
+    func takeRefusals() -> [(name: String, note: ConnectionRefusals.Note)] {
+        groups.flatMap { group in group.connections.refusals.takeAll().map { (group.name, $0) } }
+    }
+
     private static func openGroup(
-        _ name: String, _ address: GatewayConfiguration.SocketAddress, workers: Int, requiresFree: Bool
+        _ name: String, _ listener: GatewayConfiguration.Listener, workers: Int, requiresFree: Bool,
+        as account: Account?
     ) throws(StartError) -> Group {
+        let address = listener.address
+        let mode = listener.mode
         let wanted: NetworkAddress?
         switch address {
         case .tcp(let host, let port): wanted = NetworkAddress.resolve(host: host, port: port).first
@@ -74,10 +99,13 @@ final class ListeningSockets {
         do throws(SystemError) {
             if requiresFree { try ListeningSocket.requireFree(bound) }
             for _ in 0..<workers {
-                let socket = try ListeningSocket(bound)
+                let box = try account.perform(for: address) { [bound] () throws(SystemError) in
+                    Box(try ListeningSocket(bound, mode: mode))
+                }
                 // Port 0 is chosen once; the other workers listen on the same one.
-                bound = socket.address
-                boxes.append(Box(socket))
+                bound = box.socket.address
+                boxes.append(box)
+                if box.socket.isShared { break }
             }
         } catch {
             throw StartError(cannotListen: name, error)

@@ -31,7 +31,7 @@ struct SnapshotBuilder {
 
     /// Reads the file again. Nothing of the running gateway changes.
     func read(_ options: RunOptions) throws(StartError) -> Loaded {
-        let (_, (configuration, compiled), warnings) = try GatewayServer.load(options)
+        let ((configuration, compiled), warnings) = try GatewayServer.load(options)
         let watcher = FileWatcher(configuration.watchedFiles)
         do throws(TLSError) {
             return Loaded(
@@ -73,9 +73,12 @@ struct SnapshotBuilder {
             let name = listener.address.text
             settings.append(
                 ListenerSettings(
-                    name: name, tls: contexts[index], port: listener.publicPort ?? sockets.port(of: name) ?? 0,
+                    name: name, tls: contexts[index],
+                    port: listener.portSeen(boundTo: sockets.port(of: name) ?? 0),
                     connectionsMax: listener.connectionsMax,
                     connections: sockets.connections(of: name) ?? ConnectionCount(),
+                    connectionsPerAddressMax: listener.connectionsPerAddressMax,
+                    proxyPeers: listener.proxyProtocol.isEmpty ? nil : PeerSet(listener.proxyProtocol),
                     handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
                     headTimeout: listener.headTimeout.nanosecondsForTimers,
                     bodyTimeout: listener.bodyTimeout.nanosecondsForTimers,
@@ -83,8 +86,17 @@ struct SnapshotBuilder {
                     tunnelIdleTimeout: listener.tunnelIdleTimeout.nanosecondsForTimers,
                     headLimits: HeadLimits(
                         bytesMax: min(listener.headBytesMax, 65_535), fieldsMax: min(listener.fieldsMax, 128)),
-                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, filterIndex: index))
+                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, http2: http2(listener), filterIndex: index))
         }
+        return settings
+    }
+
+    private func http2(_ listener: GatewayConfiguration.Listener) -> HTTP2Settings {
+        var settings = HTTP2Settings()
+        settings.concurrentStreamsMax = listener.http2.streamsMax
+        settings.streamWindow = listener.http2.streamWindow
+        settings.connectionWindow = max(settings.connectionWindow, listener.http2.streamWindow)
+        settings.glitchUnitsMax = listener.http2.glitchesMax
         return settings
     }
 
@@ -137,8 +149,7 @@ struct SnapshotBuilder {
     private func origins(_ configuration: GatewayConfiguration) -> Set<String> {
         var origins: Set<String> = []
         for listener in configuration.listeners where listener.redirectToHTTPSPort == nil {
-            guard case .tcp(_, let ownPort) = listener.address else { continue }
-            let port = listener.publicPort ?? ownPort
+            let port = listener.portSeen(boundTo: listener.address.port ?? 0)
             let scheme = listener.tls == nil ? "http" : "https"
             let isDefault = port == (listener.tls == nil ? 80 : 443)
             for host in configuration.routes.compactMap(\.host) where !host.hasPrefix("*.") {
@@ -321,6 +332,15 @@ extension ApplicationProtocol {
             case .http2: .http2
             case .http1: .http1
             }
+    }
+}
+
+extension GatewayConfiguration.Listener {
+    /// The port that clients see; for a Unix socket without `public_port` the usual one of its scheme.
+    func portSeen(boundTo port: UInt16) -> UInt16 {
+        if let publicPort { return publicPort }
+        guard case .unix = address else { return port }
+        return tls == nil ? 80 : 443
     }
 }
 

@@ -13,6 +13,7 @@ struct SurroundingsCheck {
             let paths = PathCheck(file: file)
             return (parts.database.map(paths.database) ?? []) + (parts.accessLog.map(paths.log) ?? [])
                 + (parts.bodyFolder.map(paths.bodyFolder) ?? [])
+                + parts.sockets.flatMap(paths.socket)
         }
         let account = geteuid() == 0 ? parts.account.flatMap { try? Account($0.names) } : nil
         problems = account?.perform(look) ?? look()
@@ -58,6 +59,16 @@ private struct PathCheck {
         self.folder(folder.path, for: folder, holding: "bodies that are buffered")
     }
 
+    func socket(_ socket: ConfigurationParts.File) -> [ConfigurationProblem] {
+        if let status = status(socket.path), status.st_mode & S_IFMT != S_IFSOCK {
+            return [
+                problem(
+                    .error, socket, "'\(socket.path)' is no socket", cure: "remove it, or choose another path")
+            ]
+        }
+        return folder(of: socket, holding: "the socket")
+    }
+
     /// The folder in which a file will be made.
     private func folder(of place: ConfigurationParts.File, holding what: String) -> [ConfigurationProblem] {
         let slash = place.path.lastIndex(of: "/")
@@ -73,7 +84,7 @@ private struct PathCheck {
                 problem(
                     .warning, place, "the folder '\(path)' for \(what) cannot be found",
                     cure: "make it, owned by whom the gateway runs as, or have systemd do so (StateDirectory=, "
-                        + "LogsDirectory=)")
+                        + "LogsDirectory=, RuntimeDirectory=)")
             ]
         }
         guard status.st_mode & S_IFMT == S_IFDIR else {

@@ -46,7 +46,7 @@ final class WorkerHost: @unchecked Sendable {
     }
 
     /// Takes the first snapshot and listens; before `start`.
-    func prepare(_ snapshot: GatewaySnapshot, sockets: [(name: String, number: CInt)]) throws(SystemError) {
+    func prepare(_ snapshot: GatewaySnapshot, sockets: [ListeningSockets.Lent]) throws(SystemError) {
         install(snapshot)
         try listen(snapshot, sockets: sockets)
     }
@@ -63,7 +63,7 @@ final class WorkerHost: @unchecked Sendable {
     // MARK: On the worker's thread
 
     /// Goes over to a new snapshot: sockets first, so that a listener whose address stays never stops accepting.
-    func replace(_ snapshot: GatewaySnapshot, newSockets: [(name: String, number: CInt)]) {
+    func replace(_ snapshot: GatewaySnapshot, newSockets: [ListeningSockets.Lent]) {
         install(snapshot)
         worker.replaceListenerSettings(snapshot.listenerSettings)
         do throws(SystemError) {
@@ -88,10 +88,10 @@ final class WorkerHost: @unchecked Sendable {
         worker.loop.stop()
     }
 
-    private func listen(_ snapshot: GatewaySnapshot, sockets: [(name: String, number: CInt)]) throws(SystemError) {
+    private func listen(_ snapshot: GatewaySnapshot, sockets: [ListeningSockets.Lent]) throws(SystemError) {
         for socket in sockets {
             guard let settings = snapshot.listenerSettings.first(where: { $0.name == socket.name }) else { continue }
-            try worker.listen(on: socket.number, settings: settings)
+            try worker.listen(on: socket.number, isShared: socket.isShared, settings: settings)
         }
     }
 

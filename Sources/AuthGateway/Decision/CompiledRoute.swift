@@ -1,6 +1,7 @@
 import GatewayConfig
 import IdentityModel
 import Policy
+import ProxyCore
 
 /// What a route of the file becomes at load: all that its exchanges ask for, by index and in bytes.
 final class CompiledRoute: Sendable {
@@ -39,6 +40,9 @@ final class CompiledRoute: Sendable {
     let buffersRequest: Bool
     /// Whether answers are taken faster than their clients take them.
     let buffersResponse: Bool
+    /// Fields behind a body that are passed on; `nil` for none.
+    let trailers: TrailerNames?
+    let securityFields: SecurityFields
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
@@ -80,6 +84,9 @@ final class CompiledRoute: Sendable {
         bodyBytesMax = route.bodyBytesMax
         buffersRequest = route.bufferRequest
         buffersResponse = route.bufferResponse
+        let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
+        trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
+        securityFields = SecurityFields(route.securityHeaders)
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
     }

@@ -2,26 +2,16 @@ import GatewayConfig
 import HTTPModel
 import ProxyCore
 
-/// Blocks of addresses whose `X-Forwarded-*` fields count.
+/// Peers whose `X-Forwarded-*` fields count.
 struct TrustedProxies: Sendable {
-    private let blocks: [(network: IPAddress, prefixLength: Int)]
+    private let peers: PeerSet
 
-    init(_ blocks: [GatewayConfiguration.AddressBlock]) {
-        self.blocks = blocks.map { block in
-            let high = block.address[0..<8].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-            let low = block.address[8..<16].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-            return (IPAddress(high: high, low: low), block.prefixLength)
-        }
-    }
+    init(_ peers: [GatewayConfiguration.Peers]) { self.peers = PeerSet(peers) }
 
-    var isEmpty: Bool { blocks.isEmpty }
+    var isEmpty: Bool { peers.isEmpty }
 
-    func contain(_ address: IPAddress) -> Bool {
-        for block in blocks where address.isIn(network: block.network, prefixLength: block.prefixLength) {
-            return true
-        }
-        return false
-    }
+    /// Whether the peer of a connection is one of them.
+    func contain(peer: IPAddress) -> Bool { peers.contain(peer: peer) }
 
     /// The client's address as a chain of trusted peers tells it: from the right, the first entry that is no trusted
     /// peer itself. An entry that is no address ends the walk at the peer before it (R27).
@@ -35,7 +25,7 @@ struct TrustedProxies: Sendable {
         for entry in entries.reversed().prefix(TrustedProxies.entriesMax) {
             guard let address = IPAddress(TrustedProxies.bare(entry)) else { return client }
             client = address
-            guard contain(address) else { return client }
+            guard peers.contain(address: address) else { return client }
         }
         return client
     }
@@ -64,4 +54,16 @@ struct TrustedProxies: Sendable {
     }
 
     private static let entriesMax = 32
+}
+
+extension PeerSet {
+    init(_ peers: [GatewayConfiguration.Peers]) {
+        let networks = peers.compactMap { peers -> (address: IPAddress, prefixLength: Int)? in
+            guard case .network(let block) = peers else { return nil }
+            let high = block.address[0..<8].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            let low = block.address[8..<16].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            return (IPAddress(high: high, low: low), block.prefixLength)
+        }
+        self.init(networks: networks, includesUnix: peers.contains(.unix))
+    }
 }

@@ -1,3 +1,4 @@
+import EventLoop
 import HTTPModel
 import IdentityModel
 import ProxyCore
@@ -30,6 +31,8 @@ final class ExchangeState {
     var watchedGeneration: UInt64 = 0
     /// The store is being asked whether the session still lives.
     var isBeingWatched = false
+    /// Since when nobody could say whether the session still lives.
+    var doubtedSince: MonotonicInstant?
     var isPreflight = false
     var isNavigation = false
     /// Why the exchange was not forwarded, for the log; `allow` otherwise.
@@ -58,6 +61,7 @@ final class ExchangeState {
         clearsCookie = false
         watchedGeneration = 0
         isBeingWatched = false
+        doubtedSince = nil
         isPreflight = false
         isNavigation = false
         decision = "allow"

@@ -89,6 +89,7 @@ extension GatewayFilter {
         let answer = Answer(kind, context(exchange, state))
         if state.clearsCookie, let snapshot = state.snapshot?.shared { appendCookieClearing(exchange, snapshot) }
         appendRequestIDField(exchange)
+        appendSecurityFields(exchange, state)
         return GatewayFilter.response(answer)
     }
 
@@ -154,6 +155,7 @@ extension GatewayFilter {
     private func redirect(to location: String, _ exchange: Exchange, _ state: ExchangeState) -> LocalResponse {
         state.reason = "own_path"
         appendRequestIDField(exchange)
+        appendSecurityFields(exchange, state)
         return LocalResponse(
             status: 302, fields: Array("Location: \(location)\r\nCache-Control: no-store\r\n".utf8))
     }
@@ -173,6 +175,7 @@ extension GatewayFilter {
         }
         state.reason = "redirect_to_https"
         appendRequestIDField(exchange)
+        appendSecurityFields(exchange, state)
         let location = "https://\(host)\(port == 443 ? "" : ":\(port)")\(target)"
         return LocalResponse(status: 308, fields: Array("Location: \(location)\r\n".utf8))
     }

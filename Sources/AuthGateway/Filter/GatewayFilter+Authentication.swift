@@ -148,11 +148,24 @@ extension GatewayFilter {
         guard sessionLookUps < GatewayFilter.sessionLookUpsMax else {
             return .respond(storeAway(exchange, state, reason: "session_store_overload"))
         }
+        guard let authority = state.snapshot?.shared.sessions else { return nil }
+        fetchSession(key, from: authority, for: exchange) { filter, result, exchange in
+            filter.sessionArrived(result, key, generation, exchange)
+        }
+        return .suspend
+    }
+
+    /// Asks the store on another thread, and counts the look-up while it is under way. `arrived` runs on the worker's
+    /// thread, unless the exchange has ended by then.
+    func fetchSession(
+        _ key: SessionKey, from authority: any SessionAuthority, for exchange: Exchange,
+        arrived: @escaping @Sendable (GatewayFilter, Result<Session?, StoreError>, Exchange) -> Void
+    ) {
         sessionLookUps += 1
         let ticket = ExchangeTicket(exchange)
         let mailbox = loop.mailbox
-        guard let authority = state.snapshot?.shared.sessions else { return nil }
         let owner = FilterReference(self)
+        let now = currentEpochSeconds()
         Task.detached {
             let result: Result<Session?, StoreError>
             do throws(StoreError) {
@@ -160,24 +173,25 @@ extension GatewayFilter {
             } catch {
                 result = .failure(error)
             }
-            mailbox.post { _ in owner.filter.sessionArrived(result, key, generation, ticket) }
+            mailbox.post { _ in
+                owner.filter.sessionLookUps -= 1
+                guard ticket.exchange.generation == ticket.generation else { return }
+                arrived(owner.filter, result, ticket.exchange)
+            }
         }
-        return .suspend
     }
 
     private func sessionArrived(
-        _ result: Result<Session?, StoreError>, _ key: SessionKey, _ generation: UInt64, _ ticket: ExchangeTicket
+        _ result: Result<Session?, StoreError>, _ key: SessionKey, _ generation: UInt64, _ exchange: Exchange
     ) {
-        sessionLookUps -= 1
-        let exchange = ticket.exchange
-        guard exchange.generation == ticket.generation else { return }
+        let exchangeGeneration = exchange.generation
         let state = exchange.gatewayState
         guard let snapshot = state.snapshot?.shared else { return }
         switch result {
         case .failure:
             // An error is never "no session": the cookie stays, and nobody is sent to sign in.
             exchange.proceed(
-                .respond(storeAway(exchange, state, reason: "session_store_away")), generation: ticket.generation)
+                .respond(storeAway(exchange, state, reason: "session_store_away")), generation: exchangeGeneration)
             return
         case .success(nil): state.clearsCookie = true
         case .success(let session?):
@@ -188,7 +202,7 @@ extension GatewayFilter {
                 let verdict = lookUp(key, exchange, state)
                 if case .suspend? = verdict { return }
                 if let verdict {
-                    exchange.proceed(verdict, generation: ticket.generation)
+                    exchange.proceed(verdict, generation: exchangeGeneration)
                     return
                 }
                 break
@@ -212,7 +226,7 @@ extension GatewayFilter {
             checkName(state)
         }
         state.stage = .authorize
-        exchange.proceed(run(exchange, state), generation: ticket.generation)
+        exchange.proceed(run(exchange, state), generation: exchangeGeneration)
     }
 
     /// Session look-ups of one worker that may be under way.

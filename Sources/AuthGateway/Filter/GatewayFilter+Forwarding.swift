@@ -24,7 +24,9 @@ extension GatewayFilter {
         if route.buffersResponse { exchange.responseBuffering = snapshot.shared.responseBuffering }
         switch route.target {
         case .upstream(let index): return .forward(snapshot.pools[index])
-        case .identity: return .handle(snapshot.shared.identity)
+        case .identity:
+            appendSecurityFields(exchange, state)
+            return .handle(snapshot.shared.identity)
         }
     }
 
@@ -73,7 +75,10 @@ extension GatewayFilter {
         exchange.upstreamFields.append("X-Forwarded-Port: " as StaticString)
         exchange.upstreamFields.append(decimal: UInt64(state.port))
         exchange.upstreamFields.append("\r\nForwarded: for=" as StaticString)
-        if exchange.clientAddress.isIPv4 {
+        if exchange.clientAddress == .unspecified {
+            // A peer on a Unix socket (RFC 7239 section 6.2).
+            exchange.upstreamFields.append("unknown" as StaticString)
+        } else if exchange.clientAddress.isIPv4 {
             exchange.clientAddress.append(to: &exchange.upstreamFields)
         } else {
             exchange.upstreamFields.append("\"[" as StaticString)
@@ -146,7 +151,8 @@ extension GatewayFilter {
     // MARK: The answer's head
 
     func responseArrived(_ exchange: Exchange, head: inout ResponseHead, bytes: Span<UInt8>) {
-        guard let snapshot = exchange.gatewayState.snapshot?.shared else { return }
+        let state = exchange.gatewayState
+        guard let snapshot = state.snapshot?.shared else { return }
         for index in 0..<head.fields.count {
             let field = head.fields[index]
             switch field.known {
@@ -162,6 +168,14 @@ extension GatewayFilter {
             }
         }
         appendRequestIDField(exchange)
+        state.route?.securityFields.append(
+            to: &exchange.responseFields, head: &head, bytes: bytes, isSecure: state.isSecure)
+    }
+
+    /// Those of an answer of the gateway's own, the identity service's too.
+    func appendSecurityFields(_ exchange: Exchange, _ state: ExchangeState) {
+        guard let fields = state.route?.securityFields ?? state.snapshot?.shared.securityFields else { return }
+        fields.append(to: &exchange.responseFields, isSecure: state.isSecure)
     }
 
     func appendRequestIDField(_ exchange: Exchange) {

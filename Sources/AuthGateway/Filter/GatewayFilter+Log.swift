@@ -27,6 +27,7 @@ extension GatewayFilter {
         state.method.withBytes { line.field("method", $0) }
         state.host.withBytes { line.field("host", $0) }
         exchange.target.withBytes { line.field("path", $0.extracting(0..<min(state.pathCount, $0.count))) }
+        line.field("protocol", exchange.protocolName)
         line.field("status", number: UInt64(report.status))
         if let name = state.route?.name { line.field("route", name.span) }
         line.field("decision", state.decision)

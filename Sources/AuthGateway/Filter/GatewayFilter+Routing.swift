@@ -71,6 +71,7 @@ extension GatewayFilter {
             return refuse(exchange, state, status: 400, reason: "target.ambiguous")
         }
         if let bodyBytesMax = route.bodyBytesMax { exchange.bodyBytesMax = UInt64(bodyBytesMax) }
+        exchange.trailers = route.trailers
         exchange.allowsUpgrade = route.target != .identity
         return nil
     }
@@ -128,7 +129,7 @@ extension GatewayFilter {
     ) {
         state.isSecure = exchange.isSecure
         state.port = exchange.listenerPort
-        guard !snapshot.trustedProxies.isEmpty, snapshot.trustedProxies.contain(exchange.peer) else { return }
+        guard !snapshot.trustedProxies.isEmpty, snapshot.trustedProxies.contain(peer: exchange.peer) else { return }
         var chain: [String] = []
         for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .xForwardedFor {
             chain.append(text(bytes, exchange.head.fields[index].value))

@@ -7,15 +7,15 @@ import ProxyCore
 /// after its token or session ran out. Looked at four times a second, over the exchanges that are open; requests pay
 /// nothing. With the least age of a stream that is within a second of the end, the store's answer included.
 extension GatewayFilter {
-    /// Begins to look; called once, on the worker's thread or before it runs.
-    func watchOpenExchanges(of worker: Worker) {
+    /// Begins to look; called once, on the worker's thread or before it runs. `doubtMax` is in nanoseconds.
+    func watchOpenExchanges(of worker: Worker, doubtMax: UInt64 = GatewayFilter.doubtMax) {
         let watch = Ticker(loop: loop, interval: 250_000_000) { [unowned self, unowned worker] in
-            worker.forEachOpenExchange { exchange in examine(exchange) }
+            worker.forEachOpenExchange { exchange in examine(exchange, doubtMax) }
         }
         openExchangeWatch = watch
     }
 
-    private func examine(_ exchange: Exchange) {
+    private func examine(_ exchange: Exchange, _ doubtMax: UInt64) {
         let state = exchange.gatewayState
         // What the identity service does is short, and may be the very end of the session.
         guard let credential = state.credential, state.stage == .forward, state.route?.target != .identity else {
@@ -29,43 +29,40 @@ extension GatewayFilter {
         }
         guard let key = credential.sessionKey else { return }
         let generation = services.revocations.generation(of: key)
-        guard generation != state.watchedGeneration || !credential.isUsable(at: now) else { return }
+        guard generation != state.watchedGeneration || !credential.isUsable(at: now) else {
+            state.doubtedSince = nil
+            return
+        }
+        let doubtedSince = state.doubtedSince ?? MonotonicInstant.current()
+        state.doubtedSince = doubtedSince
+        guard MonotonicInstant.current().nanoseconds(since: doubtedSince) < doubtMax else {
+            exchange.cut(step: "session.unknown")
+            return
+        }
         ask(key, generation, exchange, state)
     }
 
     /// The counter has moved, for this session or for one that shares it, or the time it was known for is over: only the
-    /// store can tell. While the store is away the exchange goes on, and is asked about again.
+    /// store can tell. While the store is away the exchange is asked about again, and goes on for `doubtMax`.
     private func ask(_ key: SessionKey, _ generation: UInt64, _ exchange: Exchange, _ state: ExchangeState) {
         guard sessionLookUps < GatewayFilter.sessionLookUpsMax, !state.isBeingWatched,
             let authority = state.snapshot?.shared.sessions
         else { return }
-        sessionLookUps += 1
         state.isBeingWatched = true
-        let ticket = ExchangeTicket(exchange)
-        let mailbox = loop.mailbox
-        let owner = FilterReference(self)
-        let now = currentEpochSeconds()
-        Task.detached {
-            let result: Result<Session?, StoreError>
-            do throws(StoreError) {
-                result = .success(try await authority.session(for: key, now: now))
-            } catch {
-                result = .failure(error)
-            }
-            mailbox.post { _ in owner.filter.told(result, generation, ticket) }
+        fetchSession(key, from: authority, for: exchange) { filter, result, exchange in
+            filter.told(result, generation, exchange)
         }
     }
 
-    private func told(_ result: Result<Session?, StoreError>, _ generation: UInt64, _ ticket: ExchangeTicket) {
-        sessionLookUps -= 1
-        let exchange = ticket.exchange
-        guard exchange.generation == ticket.generation else { return }
+    private func told(_ result: Result<Session?, StoreError>, _ generation: UInt64, _ exchange: Exchange) {
         let state = exchange.gatewayState
         state.isBeingWatched = false
         switch result {
         case .failure: return
         case .success(nil): exchange.cut(step: "session.ended")
-        case .success: state.watchedGeneration = generation
+        case .success:
+            state.watchedGeneration = generation
+            state.doubtedSince = nil
         }
     }
 
@@ -76,4 +73,6 @@ extension GatewayFilter {
     }
 
     static let streamAge: UInt64 = 400_000_000
+    /// The longest that a stream goes on while nobody can say whether its session still lives: 10 s.
+    static let doubtMax: UInt64 = 10_000_000_000
 }

@@ -37,6 +37,11 @@ struct ManagedFields: Sendable {
         }
     }
 
+    /// Whether a name of the file, in any spelling, is one that only the gateway writes.
+    static func isManaged(_ name: String) -> Bool {
+        FieldNameSet(names: managedNames, prefixes: managedPrefixes).contains(folding: Array(name.utf8).span)
+    }
+
     private static func hasUnderscore(_ name: Span<UInt8>) -> Bool {
         for index in name.indices where name[index] == UInt8(ascii: "_") { return true }
         return false

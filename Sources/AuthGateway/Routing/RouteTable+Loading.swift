@@ -33,9 +33,18 @@ extension RouteTable {
         let unplaced = routes.indices.filter { forest.patterns[$0] == nil && !forest.tied.contains($0) }
         return Loading(
             partial: RouteTable(forest, seed: seed),
-            problems: errors + overlaps.map(\.problem)
+            problems: errors + routes.flatMap(managedTrailers) + overlaps.map(\.problem)
                 + doubtfulNeighbours(in: forest, routes, besides: broken.union(forest.tied)),
             tied: forest.tied, unforeseeable: Set(unplaced + overlaps.map(\.index)))
+    }
+
+    /// What only the gateway may name is no trailer either, in any spelling (R22).
+    private static func managedTrailers(_ route: GatewayConfiguration.Route) -> [RouteProblem] {
+        (route.requestTrailers + route.responseTrailers).filter(ManagedFields.isManaged).map { name in
+            RouteProblem(
+                severity: .error, location: route.location, message: "the trailer '\(name)' is the gateway's own to write",
+                cure: "leave it out of 'trailers'")
+        }
     }
 
     private static func tooManyOverlaps(

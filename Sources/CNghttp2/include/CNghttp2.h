@@ -12,7 +12,8 @@ typedef struct {
     uint32_t concurrent_streams_max;
     uint32_t stream_window;
     uint32_t connection_window;
-    /* Bytes of the names and values of one field section, and their number, cookies counted one by one. */
+    /* Bytes of the names and values of one field section, and their number, cookies counted one by one and
+     * pseudo fields not at all. */
     uint32_t field_bytes_max;
     uint32_t fields_max;
     /* Bytes of one field section as they come, before they are decoded; beyond it the connection ends. */
@@ -113,6 +114,8 @@ const uint8_t *cnghttp2_arena(const cnghttp2_session *session);
 uint32_t cnghttp2_take_count(cnghttp2_session *session, cnghttp2_count_kind kind);
 /* Whether anything was counted. */
 bool cnghttp2_has_counts(const cnghttp2_session *session);
+/* The code of RFC 9113 section 7 for what cnghttp2_receive called NOT_HTTP2. */
+uint32_t cnghttp2_error_code(const cnghttp2_session *session);
 /* Whether a field section has begun and is not complete. */
 bool cnghttp2_block_is_open(const cnghttp2_session *session);
 
@@ -127,6 +130,9 @@ bool cnghttp2_head_add(
     cnghttp2_session *session, const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length,
     bool is_indexed);
 bool cnghttp2_head_submit(cnghttp2_session *session, int32_t stream, bool is_interim, bool ends_stream);
+/* Keeps what was added as the stream's trailers, to be sent behind its body; before the write that ends it. False: no
+ * memory, or no such stream. */
+bool cnghttp2_hold_trailers(cnghttp2_session *session, int32_t stream);
 /* Copies bytes of the stream's body to what waits to be sent. False: no memory, or no such stream. */
 bool cnghttp2_write(cnghttp2_session *session, int32_t stream, const uint8_t *bytes, size_t count, bool ends_stream);
 /* Body bytes of the stream that were not written yet. */

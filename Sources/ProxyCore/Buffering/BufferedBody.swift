@@ -32,6 +32,8 @@ public final class BodyBuffering: Sendable {
 final class BufferedBody {
     /// All of the body has come.
     var isWhole = false
+    /// It goes on in chunks, with trailers behind them.
+    var isChunked = false
     /// A piece could not be written.
     private(set) var hasFailedToWrite = false
     /// All files together hold as much as they may.

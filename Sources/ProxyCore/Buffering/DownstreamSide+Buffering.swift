@@ -35,6 +35,7 @@ extension DownstreamSide {
         exchange.outgoing = outgoing
         if exchange.head.expectsContinue, input.count == headByteCount { sendContinue() }
         consumeHead()
+        if exchange.trailers != nil { requestBody.keepTrailers() }
         exchange.bufferedRequest = BufferedBody(buffering, of: exchange)
         worker.counters.requestsBuffered.add()
         state = .exchanging
@@ -72,7 +73,14 @@ extension DownstreamSide {
             if body.isEmpty { exchange.bufferedRequest = nil }
             return false
         }
-        body.pass { upstream.write($0) }
+        if body.isChunked {
+            var build = worker.largeBuffers.take()
+            appendPiece(of: body, exchange, into: &build)
+            upstream.write(build.bytes)
+            worker.largeBuffers.give(build)
+        } else {
+            body.pass { upstream.write($0) }
+        }
         if body.isEmpty { exchange.bufferedRequest = nil }
         failIfUnbuffered(body)
         return true
@@ -81,14 +89,40 @@ extension DownstreamSide {
     private func startBufferedRequest(_ exchange: Exchange, _ body: BufferedBody) {
         body.isWhole = true
         clearDeadline()
-        HeadWriter.finishRequest(bodyByteCount: exchange.requestBodyBytes, into: &exchange.outgoing)
-        if body.readyCount == body.byteCount, body.readyCount <= BodyBuffer.pieceBytesMax {
-            // Head and body are one write, and can be sent again.
-            body.pass { exchange.outgoing.append($0) }
+        var trailers = worker.smallBuffers.take()
+        exchange.appendRequestTrailers(to: &trailers)
+        body.isChunked = !trailers.isEmpty
+        worker.smallBuffers.give(trailers)
+        var outgoing = exchange.outgoing.take()
+        HeadWriter.finishRequest(bodyByteCount: body.isChunked ? nil : exchange.requestBodyBytes, into: &outgoing)
+        let isSmall = body.readyCount == body.byteCount && body.readyCount <= BodyBuffer.pieceBytesMax
+        // Head and body are one write, and can be sent again.
+        if isSmall { appendPiece(of: body, exchange, into: &outgoing) }
+        exchange.outgoing = outgoing
+        if isSmall {
             exchange.bufferedRequest = nil
             exchange.isReplayable = exchange.head.method.isIdempotent
         }
         exchange.pool?.assign(exchange, fresh: false)
+    }
+
+    /// Appends the next piece of a body in its framing, with its end behind the last one.
+    private func appendPiece(of body: BufferedBody, _ exchange: Exchange, into build: inout ByteBuffer) {
+        let count = min(body.readyCount, BodyBuffer.pieceBytesMax)
+        guard body.isChunked else {
+            body.pass { build.append($0) }
+            return
+        }
+        if count > 0 {
+            build.append(hex: UInt64(count))
+            build.append("\r\n" as StaticString)
+            body.pass { build.append($0) }
+            build.append("\r\n" as StaticString)
+        }
+        guard body.isEmpty else { return }
+        build.append("0\r\n" as StaticString)
+        exchange.appendRequestTrailers(to: &build)
+        build.append("\r\n" as StaticString)
     }
 
     /// Ends the exchange when its request's body cannot be kept.

@@ -56,6 +56,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         let exchange = worker.takeExchange()
         self.exchange = exchange
         exchange.downstream = self
+        exchange.isHTTP2 = true
         state = .readingHead
         responseFraming = nil
         bytesOwed = 0
@@ -130,6 +131,12 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         guard bytesSinceDeadline >= DownstreamConnection.bodyProgressBytes, state == .exchanging else { return }
         bytesSinceDeadline = 0
         setDeadline(listener.settings.bodyTimeout)
+    }
+
+    /// The trailers, as field lines.
+    func trailersArrived(_ lines: borrowing ByteBuffer) {
+        guard let exchange, exchange.trailers != nil else { return }
+        exchange.requestTrailers.append(contentsOf: lines)
     }
 
     /// The client has sent all of its request.
@@ -238,12 +245,24 @@ final class DownstreamStream: DownstreamSide, EventHandler {
 
     func responseEnded() {
         guard exchange != nil, let connection else { return }
-        if !sendFailed, !isAnswered, !connection.session.write(number, Span(), endsStream: true) { sendFailed = true }
+        if !sendFailed, !isAnswered, !end(connection) { sendFailed = true }
         guard !sendFailed else {
             abort(ExchangeError(side: .downstream, step: "response.send", status: 0))
             return
         }
         linger()
+    }
+
+    /// Ends the answer, with the trailers that are passed on; `false`: the stream takes nothing any more.
+    private func end(_ connection: HTTP2Connection) -> Bool {
+        if let exchange, !exchange.responseTrailers.isEmpty {
+            var lines = worker.smallBuffers.take()
+            exchange.appendResponseTrailers(to: &lines)
+            let isTaken = lines.isEmpty || connection.session.holdTrailers(number, lines.bytes)
+            worker.smallBuffers.give(lines)
+            guard isTaken else { return false }
+        }
+        return connection.session.write(number, Span(), endsStream: true)
     }
 
     /// The last byte of the answer was written.

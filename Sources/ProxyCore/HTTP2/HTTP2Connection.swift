@@ -24,6 +24,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     private var state = State.serving
     private var transport: Transport
     private let registration: Registration
+    /// Among the connections of its address, until it is closed.
+    private var place: ConnectionPlace?
     /// In the order of their numbers.
     private var streams: [DownstreamStream] = []
     private var spareStreams: [DownstreamStream] = []
@@ -39,7 +41,10 @@ final class HTTP2Connection: EventHandler, ServedConnection {
 
     /// Takes over a connection whose handshake is done, with its registration; `nil`: there is no memory, and the
     /// connection is closed.
-    init?(_ connection: DownstreamConnection, _ transport: consuming Transport, _ registration: Registration) {
+    init?(
+        _ connection: DownstreamConnection, _ transport: consuming Transport, _ place: consuming ConnectionPlace?,
+        _ registration: Registration
+    ) {
         peer = connection.peer
         peerPort = connection.peerPort
         listener = connection.listener
@@ -48,9 +53,11 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         var settings = listener.settings.http2
         settings.headBytesMax = listener.settings.headLimits.bytesMax
         settings.fieldsMax = listener.settings.headLimits.fieldsMax
+        settings.memoryBytesMax = max(settings.memoryBytesMax, settings.concurrentStreamsMax * 160 << 10)
         guard let session = HTTP2Session(settings, at: worker.loop.now.nanoseconds) else { return nil }
         self.session = session
         self.transport = transport
+        self.place = place
     }
 
     func start() {
@@ -150,7 +157,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
             case .lastByte(let number, let byte):
                 let last: [1 of UInt8] = [byte]
                 stream(number)?.received(last.span)
-            case .trailers: break
+            case .trailers(let number): stream(number)?.trailersArrived(session.headBytes)
             case .endOfRequest(let number): stream(number)?.requestEnded()
             case .streamReset(let number, _): stream(number)?.wasReset()
             case .responseSent(let number): stream(number)?.responseSent()
@@ -295,6 +302,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         spareStreams = []
         worker.loop.end(registration)
         transport.close()
+        place = nil
         listener.connectionClosed()
         worker.closed(self)
     }

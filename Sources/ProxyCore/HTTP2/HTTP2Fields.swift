@@ -95,7 +95,8 @@ enum HTTP2FieldGrammar {
             guard !overflows, !carries else { return nil }
             value = sum
         }
-        return value
+        // Many applications keep lengths in 63 bits.
+        return value <= UInt64(Int64.max) ? value : nil
     }
 
     /// Whether `range` holds exactly `text`, or, for letters, `text` in any case if it is all in lower case.

@@ -110,6 +110,17 @@ extension HTTP2Session {
         return isTaken
     }
 
+    /// Keeps trailers, as complete field lines, to be sent when the body is; before the `write` that ends the stream.
+    func holdTrailers(_ stream: Int32, _ lines: Span<UInt8>) -> Bool {
+        guard let entry = streams[stream], entry.hasResponded, !entry.isAnswered, !entry.wasReset, !entry.isClosed
+        else {
+            return false
+        }
+        unsafe cnghttp2_head_begin(session)
+        guard addLines(lines) else { return false }
+        return unsafe cnghttp2_hold_trailers(session, stream)
+    }
+
     /// Body bytes of the stream that wait.
     func pendingOutput(_ stream: Int32) -> Int { unsafe cnghttp2_pending(session, stream) }
 

@@ -31,7 +31,7 @@ internal import HTTPModel
         limits.stream_window = UInt32(settings.streamWindow)
         limits.connection_window = UInt32(settings.connectionWindow)
         limits.field_bytes_max = UInt32(settings.headBytesMax)
-        limits.fields_max = UInt32(settings.fieldsMax + HTTP2Session.pseudoFieldsMax)
+        limits.fields_max = UInt32(settings.fieldsMax)
         limits.block_bytes_max = UInt32(settings.headBlockBytesMax)
         limits.acknowledgements_max = UInt32(settings.acknowledgementsMax)
         limits.memory_bytes_max = settings.memoryBytesMax
@@ -48,9 +48,6 @@ internal import HTTPModel
 
     deinit { unsafe cnghttp2_session_free(session) }
 
-    /// `:method`, `:scheme`, `:path`, `:authority`, `:protocol`.
-    private static let pseudoFieldsMax = 5
-
     // MARK: Bytes in
 
     /// Takes bytes of the client and says how many; `now` is in nanoseconds and never goes back.
@@ -66,7 +63,7 @@ internal import HTTPModel
         }
         switch outcome {
         case CNGHTTP2_DONE: break
-        case CNGHTTP2_NOT_HTTP2: fail(HTTP2ErrorCode.protocolError)
+        case CNGHTTP2_NOT_HTTP2: fail(unsafe cnghttp2_error_code(session))
         case CNGHTTP2_FAILED: fail(HTTP2ErrorCode.internalError)
         default: fail(HTTP2ErrorCode.enhanceYourCalm)
         }

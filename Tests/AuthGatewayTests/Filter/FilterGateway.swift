@@ -100,12 +100,14 @@ final class FilterGateway: @unchecked Sendable {
         routes:
           - { host: app.example.test, path: /public, upstream: app, public: true }
           - { host: app.example.test, path: /optional, upstream: app, optional: true }
+          - { host: app.example.test, path: /stream, upstream: app, require: { authenticated: true } }
           - { host: app.example.test, path: /books, upstream: app, require: { scopes: [books:read] } }
           - { host: app.example.test, path: /limited, upstream: app, require: { authenticated: true }, limit: few }
           - { host: app.example.test, path: /kept, upstream: app, require: { authenticated: true }, forward_credential: true }
         """
 
-    init() throws {
+    /// `doubtMax`: also watches streams, and gives the store as many nanoseconds to say whether their sessions live.
+    init(doubtMax: UInt64? = nil) throws {
         let loaded = ConfigurationLoader.load(text: Self.file)
         let configuration = try #require(loaded.configuration, "\(loaded.problems)")
         let check = RouteCheck(loaded, file: "gateway.yaml")
@@ -115,6 +117,7 @@ final class FilterGateway: @unchecked Sendable {
         self.seen = seen
         upstream = try FakeUpstream { request in
             seen.add(request)
+            if request.startLine.contains("/stream") { return "HTTP/1.1 200 OK\r\n\r\nbeginning" }
             return "HTTP/1.1 200 OK\r\nSet-Cookie: gateway_session=forged; Path=/\r\nSet-Cookie: own=1\r\n"
                 + "Content-Length: 2\r\n\r\nok"
         }
@@ -165,6 +168,7 @@ final class FilterGateway: @unchecked Sendable {
         let endpoint = UpstreamPool.EndpointAddresses(
             name: "app", addresses: NetworkAddress(numericHost: "127.0.0.1", port: upstream.port).map { [$0] } ?? [])
         filter = try #require(made)
+        if let doubtMax { filter.watchOpenExchanges(of: worker, doubtMax: doubtMax) }
         filter.install(
             WorkerSnapshot(
                 shared: snapshot,

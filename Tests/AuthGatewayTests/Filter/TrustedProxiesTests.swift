@@ -43,6 +43,6 @@ struct TrustedProxiesTests {
 
     @Test(arguments: [("10.255.0.1", true), ("11.0.0.1", false), ("2001:db8:ffff::1", true), ("2001:db9::", false)])
     func `blocks contain their addresses and no others`(address: String, isTrusted: Bool) throws {
-        #expect(try trusted().contain(try #require(IPAddress(address))) == isTrusted)
+        #expect(try trusted().contain(peer: try #require(IPAddress(address))) == isTrusted)
     }
 }

@@ -80,6 +80,53 @@ struct BufferedRequestTests {
         }
     }
 
+    /// With trailers that go on the body is chunked again, whole all the same.
+    @Test(arguments: [0, 1, Self.memory, Self.memory + 1, 300_000])
+    func `trailers that are passed on follow the body`(size: Int) throws {
+        let spool = try Spool()
+        let seen = Shared<[String]>([])
+        let upstream = try FakeUpstream { peer, _ in
+            while true {
+                let head = peer.read(until: "\r\n\r\n")
+                guard !head.isEmpty else { return }
+                var received = head
+                if head.contains("Transfer-Encoding: chunked") {
+                    var body = ""
+                    while true {
+                        let line = peer.read(until: "\r\n")
+                        guard let count = Int(line.dropLast(), radix: 16), count > 0 else { break }
+                        body += String(decoding: peer.read(count: count + 2).dropLast(2), as: UTF8.self)
+                    }
+                    var line = peer.read(until: "\r\n")
+                    while line != "\r\n", !line.isEmpty {
+                        received += line
+                        line = peer.read(until: "\r\n")
+                    }
+                    #expect(body == text(size))
+                } else {
+                    _ = peer.read(count: size)
+                }
+                seen.update { $0.append(received) }
+                peer.send(okResponse)
+            }
+        }
+        let names = TrailerNames(request: ["x-sum"], response: [])
+        try withSpool(upstream, spool, filter: { $0.trailers = names }) { gateway in
+            let client = try gateway.connect()
+            for trailers in ["X-Sum: 7\r\nX-Auth-User: a\r\n", "X-Auth-User: a\r\n", ""] {
+                client.send("PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+                client.send(chunked(text(size), by: 20_000, trailers: trailers))
+                #expect(client.readMessage().status == 200)
+            }
+            #expect(seen.value.count == 3 && upstream.connectionCount == 1)
+            let (first, others) = (seen.value[0], seen.value.dropFirst())
+            #expect(first.contains("Transfer-Encoding: chunked\r\n") && !first.contains("Content-Length"))
+            #expect(first.lowercased().hasSuffix("\r\n\r\nx-sum: 7\r\n"))
+            #expect(others.allSatisfy { $0.contains("Content-Length: \(size)\r\n") && !$0.contains("chunked") })
+            #expect(!seen.value.contains { $0.contains("X-Auth-User") })
+        }
+    }
+
     @Test func `a body that comes byte by byte is one body`() throws {
         let spool = try Spool()
         let seen = Shared<[String]>([])

@@ -192,9 +192,67 @@ struct HTTP2FramingTests {
         #expect(driver.log.last == "sent 1" && driver.session.isFinished)
     }
 
-    @Test func `5_1_1 a number below the last is never served`() throws {
-        let lines = try outcome(Frames.request(5, get) + Frames.request(3, get))
-        #expect(lines.filter { $0.hasPrefix("whole") } == ["whole 5 GET / HTTP/1.1|host: a.test||"])
+    @Test func `5_1_1 a number below the last ends the connection`() throws {
+        // Beyond what is remembered, nobody can tell.
+        for (first, ends) in [(5, ["GOAWAY 1"]), (2001, ["GOAWAY 1"]), (4001, [])] {
+            let driver = try HTTP2Driver()
+            driver.feed(Frames.hello + Frames.request(first, get))
+            driver.feed(Frames.request(3, get))
+            #expect(driver.log.filter { $0.hasPrefix("whole") } == ["whole \(first) GET / HTTP/1.1|host: a.test||"])
+            #expect(driver.ends == ends, "\(first)")
+        }
+    }
+
+    private static let late: [(String, [UInt8])] = [
+        ("HEADERS", Frames.request(1, get)), ("trailers", Frames.request(1, [("a", "b")])),
+    ]
+
+    @Test(arguments: late)
+    func `5_1 a stream that both sides have ended takes nothing more`(name: String, frames: [UInt8]) throws {
+        let driver = try HTTP2Driver()
+        driver.feed(Frames.hello + Frames.request(1, get))
+        #expect(driver.answer(1, LocalResponse(status: 200)))
+        driver.produce()
+        driver.feed(frames)
+        #expect(driver.ends == ["GOAWAY 5"])
+    }
+
+    @Test(arguments: late)
+    func `5_1 a stream that the client has reset takes nothing more`(name: String, frames: [UInt8]) throws {
+        let driver = try HTTP2Driver()
+        driver.feed(Frames.hello + Frames.request(1, post, ends: false))
+        driver.feed(Frames.reset(1))
+        driver.feed(frames)
+        #expect(driver.ends == ["GOAWAY 5"])
+    }
+
+    @Test(arguments: late)
+    func `5_1 what was on its way to a stream that we have reset is nobody's mistake`(name: String, frames: [UInt8])
+        throws
+    {
+        let driver = try HTTP2Driver()
+        driver.feed(Frames.hello + Frames.request(1, post, ends: false))
+        driver.session.reset(1, code: 2)
+        driver.produce()
+        driver.feed(frames + Frames.body(1, "a"))
+        #expect(driver.ends == ["RST 1 2"])
+    }
+
+    @Test func `5_1 what was on its way to a stream that was refused is nobody's mistake`() throws {
+        var settings = HTTP2Settings()
+        settings.concurrentStreamsMax = 1
+        let driver = try HTTP2Driver(settings)
+        let two = Frames.request(1, post, ends: false) + Frames.request(3, post, ends: false)
+        driver.feed(Frames.hello + two + Frames.body(3, "a") + Frames.body(3, "b", ends: true))
+        driver.feed(Frames.body(3, "c") + Frames.request(3, [("a", "b")]))
+        #expect(driver.ends == ["RST 3 7"])
+    }
+
+    @Test func `4_2 CONTINUATION is no longer than any frame`() throws {
+        let padding = Array(repeating: UInt8(0x82), count: 16_384)
+        let start = Frames.frame(1, stream: 1, Self.section)
+        #expect(try outcome(start + Frames.frame(9, flags: 4, stream: 1, padding)).last != "GOAWAY 6")
+        #expect(try outcome(start + Frames.frame(9, flags: 4, stream: 1, padding + [0x82])).last == "GOAWAY 6")
     }
 
     @Test func `6_5_3 SETTINGS are acknowledged and ours come first`() throws {

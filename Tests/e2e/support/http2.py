@@ -48,6 +48,43 @@ def reset(stream: int, code: int = CANCEL) -> bytes:
     return frame(RST_STREAM, 0, stream, struct.pack(">I", code))
 
 
+def raw_settings(*pairs: tuple[int, int]) -> bytes:
+    """SETTINGS with these identifiers and values, in this order, known or not."""
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", number, value) for number, value in pairs))
+
+
+# Header compression by hand, for what the package would not write (RFC 7541)
+
+LITERAL, LITERAL_NEVER, LITERAL_INDEXED = 0x00, 0x10, 0x40
+
+
+def integer(value: int, prefix: int, pattern: int = 0) -> bytes:
+    """An integer with a prefix of so many bits, below the bits of `pattern` (section 5.1)."""
+    most = (1 << prefix) - 1
+    if value < most:
+        return bytes((pattern | value,))
+    data, value = bytes((pattern | most,)), value - most
+    while value >= 128:
+        data, value = data + bytes((value & 127 | 128,)), value >> 7
+    return data + bytes((value,))
+
+
+def string(text: bytes) -> bytes:
+    """A string without Huffman's code (section 5.2)."""
+    return integer(len(text), 7) + text
+
+
+def literal(fields: Fields, pattern: int = LITERAL) -> bytes:
+    """A field section of literals with new names (section 6.2); it needs no table, and by default leaves none."""
+    pairs = [[part.encode("latin-1") if isinstance(part, str) else part for part in pair] for pair in fields]
+    return b"".join(bytes((pattern,)) + string(name) + string(value) for name, value in pairs)
+
+
+def pseudo(path: str = "/", method: str = "GET", authority: str = "raw.demo.localhost") -> Fields:
+    """The pseudo fields of a lawful request."""
+    return [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)]
+
+
 @dataclass
 class Stream:
     """What came back on one stream."""
@@ -90,6 +127,9 @@ class Connection:
         self.gives_window = True
         #: What the peer has given more than at the beginning, by stream; 0 is the connection.
         self.window_given: dict[int, int] = {}
+        self.acknowledgements = 0
+        #: The longest frame that the peer may send.
+        self.frame_size_max = values.get("frame_size", 16_384)
         self._input = b""
         self._block: tuple[int, int, bytes] | None = None
         if opens:
@@ -117,8 +157,7 @@ class Connection:
         body: bytes | None = None,
     ) -> int:
         """Opens a stream with a lawful head and returns its number."""
-        pseudo = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)]
-        return self.open([*pseudo, *fields], ends=ends and body is None, body=body)
+        return self.open([*pseudo(path, method, authority), *fields], ends=ends and body is None, body=body)
 
     def open(self, fields: Fields, ends: bool = True, body: bytes | None = None) -> int:
         """Opens a stream with exactly these fields."""
@@ -164,6 +203,7 @@ class Connection:
         kind, flags = self._input[3], self._input[4]
         stream = struct.unpack(">I", self._input[5:9])[0] & 0x7FFF_FFFF
         payload, self._input = self._input[9 : 9 + length], self._input[9 + length :]
+        assert length <= self.frame_size_max, "a frame longer than allowed"
         self._take(kind, flags, stream, payload)
         return True
 
@@ -227,6 +267,8 @@ class Connection:
             assert number == 0
             self.settings |= dict(struct.iter_unpack(">HI", payload))
             self.send(frame(SETTINGS, ACK, 0))
+        elif kind == SETTINGS:
+            self.acknowledgements += 1
         elif kind == DATA:
             stream = self.streams[number]
             assert not stream.is_over, "DATA behind the end of a stream"
@@ -247,7 +289,7 @@ class Connection:
         elif kind == WINDOW_UPDATE:
             self.window_given[number] = self.window_given.get(number, 0) + struct.unpack(">I", payload)[0]
         else:
-            assert kind == SETTINGS, f"an unexpected frame of type {kind}"
+            raise AssertionError(f"an unexpected frame of type {kind}")
 
     def _take_block(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         assert not flags & (PADDED | WITH_PRIORITY), "a server has no reason to pad"

@@ -78,9 +78,18 @@ def answer_always(response: bytes = OK) -> Script:
 
 
 class FakeUpstream:
-    """Listens on a port of the kernel's choice; each connection runs `script` in a thread of its own."""
+    """Listens on a port of the kernel's choice; each connection runs `script` in a thread of its own.
 
-    def __init__(self, script: Script | None = None, address: str = "127.0.0.1", port: int = 0):
+    `receive_bytes` is how much the kernel takes before the script does.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        receive_bytes: int | None = None,
+    ):
         self.script = script or answer_always()
         self.requests: list[Message] = []
         self.connections: list[UpstreamConnection] = []
@@ -88,6 +97,8 @@ class FakeUpstream:
         self.errors: list[Exception] = []
         self._changed = threading.Condition()
         self._listener = socket.create_server((address, port), backlog=256)
+        if receive_bytes:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
