@@ -73,7 +73,7 @@ targets.append(
     .target(
         name: "TestSupport", dependencies: ["CLinux", "EventLoop"], path: "Tests/TestSupport", swiftSettings: settings))
 targets += module(
-    "ProxyCore", uses: ["CLinux", "CNghttp2", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http],
+    "ProxyCore", uses: ["BlockingWork", "CLinux", "CNghttp2", "COpenSSL", "EventLoop", "HTTPModel", "Telemetry", http],
     testsUse: ["TestSupport"], settings: dataPlane)
 targets += module(
     "IdentityService",

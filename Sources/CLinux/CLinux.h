@@ -1,6 +1,7 @@
 #pragma once
 /* What Glibc's Swift module lacks; no logic. Feature macros are not set here: a header that Glibc's module also
    holds must not look different in this one. */
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -16,6 +17,11 @@
 static inline int clinux_name_thread(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
+
+/* A file without a name, which can get none; O_TMPFILE, because its own name hides behind a feature macro. */
+static inline int clinux_open_unnamed(int folder) {
+    return openat(folder, ".", __O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+}
 
 /* Gives whole free pages back to the system; 1 if there were any. */
 static inline int clinux_malloc_trim(void) { return malloc_trim(0); }

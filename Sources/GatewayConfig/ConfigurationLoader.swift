@@ -86,6 +86,7 @@ extension ConfigurationReader {
         let listeners = listenerSections.compactMap(listener)
         let upstreamPairs = named("upstreams", in: root)
         let upstreams = upstreamPairs.compactMap { upstream($0.pair, at: $0.path) }
+        let buffering = self.buffering(in: root)
         let identity = self.identity(in: root)
         let authentication = section("authentication", in: root)
         let session = self.session(in: authentication)
@@ -135,6 +136,7 @@ extension ConfigurationReader {
             workers: workers, user: user, trustedProxies: trustedProxies, drainDelay: drainDelay,
             stopTimeout: stopTimeout, log: log, admin: admin, tickets: tickets, listeners: listeners,
             upstreams: upstreams,
+            buffering: buffering,
             authentication: .init(session: session, jwt: issuers, jwtCacheEntriesMax: tokenCacheEntriesMax),
             roles: roles, redis: redis, limits: limits, identity: identity,
             securityHeaders: securityHeaders, routes: routes, tests: tests)

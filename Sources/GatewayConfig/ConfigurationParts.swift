@@ -83,6 +83,8 @@ public struct ConfigurationParts: Sendable {
     public internal(set) var accessLog: File?
     /// The identity service's database.
     public internal(set) var database: File?
+    /// The folder for files of bodies, where it is named.
+    public internal(set) var bodyFolder: File?
     /// The Unix sockets to accept on.
     public internal(set) var sockets: [File] = []
     /// The account that the process becomes.

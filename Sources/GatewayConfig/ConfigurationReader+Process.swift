@@ -130,6 +130,24 @@ extension ConfigurationReader {
             keepAliveConnectionsMax: keepAliveConnectionsMax, headBytesMax: headBytesMax)
     }
 
+    func buffering(in root: Section) -> GatewayConfiguration.Buffering {
+        typealias Keys = Settings.Buffering
+        let section = self.section("buffering", in: root)
+        let fileBytesMax = value(Keys.fileBytesMax, in: section)
+        let allFilesBytesMax = value(Keys.allFilesBytesMax, in: section)
+        if fileBytesMax > allFilesBytesMax, isSound(section.path) {
+            error(
+                section.location(of: Keys.fileBytesMax.key), "one file may be larger than all together",
+                cure: "lower it, or raise '\(Keys.allFilesBytesMax.key)'")
+        }
+        let folder = optional(Keys.folder, in: section).map(resolved)
+        parts.bodyFolder = folder.map { .init(path: $0, location: place(of: Keys.folder.key, in: section)) }
+        return .init(
+            location: section.location, requestMemoryBytesMax: value(Keys.requestMemoryBytesMax, in: section),
+            responseMemoryBytesMax: value(Keys.responseMemoryBytesMax, in: section), fileBytesMax: fileBytesMax,
+            allFilesBytesMax: allFilesBytesMax, folder: folder)
+    }
+
     /// A name that the file chooses.
     func checkedName(_ pair: YAMLPair, at path: ConfigurationPath) -> String? {
         do {

@@ -30,6 +30,8 @@ extension ConfigurationReader {
         let preflight = optional(Keys.preflight, in: section)
         let allowEncoded = list(Keys.allowEncoded, in: section)
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
+        let bufferRequest = value(Keys.bufferRequest, in: section)
+        let bufferResponse = value(Keys.bufferResponse, in: section)
         let trailers = self.section("trailers", in: section)
         let requestTrailers = list(Keys.requestTrailers, in: trailers)
         let responseTrailers = list(Keys.responseTrailers, in: trailers)
@@ -44,7 +46,8 @@ extension ConfigurationReader {
             location: section.location, name: name ?? path, host: host, path: path,
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
-            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax,
+            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax, bufferRequest: bufferRequest,
+            bufferResponse: bufferResponse,
             requestTrailers: requestTrailers ?? [], responseTrailers: responseTrailers ?? [],
             securityHeaders: securityHeaders)
         parts.routes.append(.init(route: route, isSound: isWhole))

@@ -42,6 +42,8 @@ public struct GatewayConfiguration: Sendable {
     public var listeners: [Listener]
     /// The applications behind the gateway, in the order of the file.
     public var upstreams: [Upstream]
+    /// Where bodies wait on routes that buffer them.
+    public var buffering: Buffering
     /// How subjects prove who they are.
     public var authentication: Authentication
     /// Scopes that each role grants.
@@ -282,6 +284,22 @@ public struct GatewayConfiguration: Sendable {
         public var headBytesMax: Int
     }
 
+    /// Where bodies wait on routes that buffer them. Sizes are in bytes.
+    public struct Buffering: Sendable, Equatable {
+        /// Where it stands in the file.
+        public var location: SourceLocation
+        /// What of one request body is kept in memory.
+        public var requestMemoryBytesMax: Int
+        /// What of one answer waits in memory.
+        public var responseMemoryBytesMax: Int
+        /// The largest file of one body; zero: bodies get none.
+        public var fileBytesMax: Int
+        /// The files of all bodies together.
+        public var allFilesBytesMax: Int
+        /// The folder of the files; `nil`: one of the gateway's own below a temporary one.
+        public var folder: String?
+    }
+
     /// How subjects prove who they are.
     public struct Authentication: Sendable {
         /// The session cookie.
@@ -469,6 +487,10 @@ public struct GatewayConfiguration: Sendable {
         public var allowEncoded: Set<UInt8>
         /// The longest request body; `nil` is no bound.
         public var bodyBytesMax: Int?
+        /// Reads the whole request body before the application sees the request.
+        public var bufferRequest: Bool
+        /// Takes answers from the application as fast as it gives them.
+        public var bufferResponse: Bool
         /// Names of trailer fields that the application gets, lower case.
         public var requestTrailers: [String]
         /// Names of trailer fields that the client gets, lower case.

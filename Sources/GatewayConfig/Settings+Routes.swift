@@ -43,6 +43,14 @@ extension Settings {
             help: "Encoded bytes that the route lets through although applications read them in two ways.")
         static let bodyBytesMax = Setting.optional(
             "routes[].body_bytes_max", .size(0...1 << 50), absent: "no bound", help: "The longest request body.")
+        static let bufferRequest = Setting.with(
+            "routes[].buffer_request", .boolean, default: false,
+            help: "Reads the whole request body before the application sees the request, so that a slow client "
+                + "does not hold one of its workers.")
+        static let bufferResponse = Setting.with(
+            "routes[].buffer_response", .boolean, default: false,
+            help: "Takes answers from the application as fast as it gives them, for the same reason. Event streams, "
+                + "and answers with `X-Accel-Buffering: no`, pass as they come.")
         static let requestTrailers = Setting.optional(
             "routes[].trailers.request", .trailerName, absent: "none", isList: true,
             help: "Trailer fields of requests that the application gets, in chunked bodies and over HTTP/2; all others "
@@ -79,6 +87,7 @@ extension Settings {
                 methods,
                 SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
                 ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
+                bufferRequest, bufferResponse,
                 SettingGroup(
                     "routes[].trailers", .mapping(word: nil), help: "Fields behind a body that are passed on."),
                 requestTrailers, responseTrailers,

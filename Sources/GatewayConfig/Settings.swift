@@ -3,8 +3,8 @@ internal import IdentityModel
 /// Every setting of `gateway.yaml`, in the order of the reference page.
 enum Settings {
     static let all: [any SettingDeclaration] =
-        process + TLS.process + Listener.all + Upstream.all + Session.all + Token.all + Store.all + Identity.all
-            + SecurityHeaders.top.all + Route.all
+        process + TLS.process + Listener.all + Upstream.all + Buffering.all + Session.all + Token.all
+            + Store.all + Identity.all + SecurityHeaders.top.all + Route.all
 
     static let workers = Setting.optional(
         "workers", .integer(1...1024), absent: "one for each core", help: "Worker threads.")
@@ -151,6 +151,33 @@ enum Settings {
             SettingGroup(
                 "upstreams.<name>.keep_alive", .mapping(word: nil), help: "Connections kept for the next exchange."),
             keepAliveTimeout, keepAliveConnectionsMax, headBytesMax,
+        ]
+    }
+
+    enum Buffering {
+        static let requestMemoryBytesMax = Setting.with(
+            "buffering.request_memory_bytes_max", .size(4096...16_777_216), default: 65_536,
+            help: "What of one request body is kept in memory; the rest goes to a file.")
+        static let responseMemoryBytesMax = Setting.with(
+            "buffering.response_memory_bytes_max", .size(4096...16_777_216), default: 262_144,
+            help: "What of one answer waits in memory for its client; the rest goes to a file.")
+        static let fileBytesMax = Setting.with(
+            "buffering.file_bytes_max", .size(0...1 << 50), default: 1 << 30,
+            help: "The largest file of one body, `0` for none. A request body beyond memory and file is 413; beyond "
+                + "them the application waits for whoever reads its answer.")
+        static let allFilesBytesMax = Setting.with(
+            "buffering.all_files_bytes_max", .size(0...1 << 50), default: 8 << 30,
+            help: "The files of all bodies together. Beyond it a request body that needs a file is 503, and answers "
+                + "make the application wait.")
+        static let folder = Setting.optional(
+            "buffering.folder", .path, absent: "one of the gateway's own below `$TMPDIR`, `/var/tmp` or `/tmp`",
+            help: "The folder of the files, which have no names and are gone when the gateway stops.")
+
+        static let all: [any SettingDeclaration] = [
+            SettingGroup(
+                "buffering", .mapping(word: nil),
+                help: "Where bodies wait on routes with `buffer_request` or `buffer_response`."),
+            requestMemoryBytesMax, responseMemoryBytesMax, fileBytesMax, allFilesBytesMax, folder,
         ]
     }
 

@@ -8,7 +8,7 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
     case traceparent, tracestate, accept, secFetchMode, xRequestedWith, origin, accessControlRequestMethod
     case contentType, date, server, location, userAgent, wwwAuthenticate
     case range, ifRange, ifModifiedSince, ifUnmodifiedSince, contentRange, referer, maxForwards
-    case secFetchSite, secFetchDest, secFetchUser, secWebSocketKey, secWebSocketVersion
+    case secFetchSite, secFetchDest, secFetchUser, secWebSocketKey, secWebSocketVersion, xAccelBuffering
 
     /// The name in lower case; empty for `other`.
     public var name: StaticString {
@@ -62,6 +62,7 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
         case .secFetchUser: "sec-fetch-user"
         case .secWebSocketKey: "sec-websocket-key"
         case .secWebSocketVersion: "sec-websocket-version"
+        case .xAccelBuffering: "x-accel-buffering"
         }
     }
 
@@ -150,7 +151,8 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
         case 17:
             switch first {
             case UInt8(ascii: "t"): return .transferEncoding
-            case UInt8(ascii: "x"): return .xForwardedProto
+            case UInt8(ascii: "x"):
+                return bytes[range.lowerBound + 2] | 0x20 == UInt8(ascii: "a") ? .xAccelBuffering : .xForwardedProto
             case UInt8(ascii: "i"): return .ifModifiedSince
             default: return .secWebSocketKey
             }

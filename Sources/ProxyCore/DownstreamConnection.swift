@@ -99,8 +99,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         case .exchanging:
             if transport.hasOutput {
                 abort(ExchangeError(side: .downstream, step: "response.send", status: 0))
-            } else if let upstream = exchange?.upstream, !upstream.takesMore {
-                // The endpoint has to move first, by its own deadlines.
+            } else if isHeldUp {
                 setDeadline(listener.settings.bodyTimeout)
             } else if !requestBody.isFinished {
                 fail(ExchangeError(side: .downstream, step: "request.body", status: 408))
@@ -183,7 +182,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         switch state {
         case .exchanging:
             requestBody.isFinished ? clearDeadline() : setDeadline(listener.settings.bodyTimeout)
-            exchange?.upstream?.pump()
+            clientTakesMore()
         case .readingHead:
             setDeadline(listener.settings.idleTimeout)
             advance()

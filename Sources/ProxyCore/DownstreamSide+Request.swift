@@ -45,6 +45,7 @@ extension DownstreamSide {
             fail(ExchangeError(side: .downstream, step: "request.upgrade", status: 403))
             return
         }
+        if let buffering = exchange.requestBuffering, buffersRequest(exchange, by: buffering, for: pool) { return }
         exchange.pool = pool
         input.withBytes { bytes in
             exchange.head.markHopByHop(in: bytes)
@@ -80,7 +81,11 @@ extension DownstreamSide {
 
     // MARK: Body
 
-    var requestIsComplete: Bool { requestBody.isFinished }
+    /// All of the request has been read, and nothing of it waits here.
+    var requestIsComplete: Bool { requestBody.isFinished && exchange?.bufferedRequest == nil }
+
+    /// All of the request has been read.
+    var requestHasArrived: Bool { requestBody.isFinished }
 
     /// The upstream takes more of the body, or of what the tunnel brings.
     func upstreamTakesMore() { if state == .exchanging || state == .tunnel { advance() } }
@@ -89,10 +94,12 @@ extension DownstreamSide {
     func moveRequestBody() -> Bool {
         guard let exchange, !requestBody.isFinished else {
             if input.isEmpty { worker.recycle(input.take()) }
-            return false
+            guard let exchange, let body = exchange.bufferedRequest else { return false }
+            return sendBufferedRequest(exchange, body)
         }
         if exchange.pool == nil { return collectBody(exchange) }
-        guard let upstream = exchange.upstream, upstream.takesMore else { return false }
+        guard let upstream = exchange.upstream else { return gatherRequest(exchange) }
+        guard upstream.takesMore else { return false }
         if input.isEmpty {
             guard readBody() else { return false }
         }

@@ -110,6 +110,7 @@ extension DownstreamSide {
         exchange.error = error
         exchange.upstream?.abandon()
         exchange.handlerTask?.cancel()
+        exchange.bufferedRequest = nil
         guard responseFraming == nil, error.status != 0, state != .tunnel else {
             abort(error)
             return

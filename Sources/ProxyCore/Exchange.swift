@@ -17,6 +17,10 @@ public import HTTPModel
     public var trailers: TrailerNames?
     /// Whether a WebSocket handshake may be passed on.
     public var allowsUpgrade = true
+    /// The request goes on when all of its body has come, which waits in a buffer until then; `nil`: as it comes.
+    public var requestBuffering: BodyBuffering?
+    /// The answer is read as fast as it comes, and what the client does not take waits in a buffer; `nil`: the upstream waits.
+    public var responseBuffering: BodyBuffering?
     /// The request is a WebSocket handshake that is passed on as such. Any other `Upgrade` is ignored (RFC 9110
     /// section 7.8): with h2c, requests would pass that nobody judges.
     var isWebSocketHandshake = false
@@ -40,6 +44,10 @@ public import HTTPModel
     /// The whole head as it goes upstream, with the first bytes of the body; kept while it may have to be sent again.
     var outgoing = ByteBuffer(capacity: 2048)
     var isReplayable = false
+    /// The request's body, until the endpoint has been given all of it.
+    var bufferedRequest: BufferedBody?
+    /// What goes to the client, framed for it, from when it was slower than the endpoint.
+    var bufferedResponse: BufferedBody?
     /// Endpoints of the pool that were tried in vain, one bit each.
     var endpointsTried: UInt64 = 0
     /// Addresses of the present endpoint that were tried in vain.
@@ -156,6 +164,7 @@ public import HTTPModel
         upstreamFields.removeAll()
         responseFields.removeAll()
         outgoing.removeAll()
+        if requestBuffering != nil || responseBuffering != nil { dropBuffering() }
         bodyBytesMax = .max
         if trailers != nil {
             trailers = nil
@@ -187,5 +196,14 @@ public import HTTPModel
         clientAddress = .unspecified
         requestNumber = (0, 0)
         unbindHead()
+    }
+
+    private func dropBuffering() {
+        bufferedRequest = nil
+        bufferedResponse = nil
+        // A body that was small enough went into it.
+        if requestBuffering != nil { outgoing = ByteBuffer(capacity: 2048) }
+        requestBuffering = nil
+        responseBuffering = nil
     }
 }

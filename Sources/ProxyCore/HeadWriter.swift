@@ -4,6 +4,48 @@ internal import HTTPModel
 enum HeadWriter {
     /// The request head as it goes upstream, HTTP/1.1.
     static func writeRequest(_ exchange: Exchange, into buffer: inout ByteBuffer) {
+        writeRequestFields(exchange, into: &buffer)
+        switch exchange.head.framing {
+        case .none: break
+        case .length(let count): writeLength(count, into: &buffer)
+        case .chunked: buffer.append("Transfer-Encoding: chunked\r\n" as StaticString)
+        }
+        if exchange.isWebSocketHandshake {
+            buffer.append("Connection: upgrade\r\nUpgrade: websocket\r\n" as StaticString)
+            if !exchange.handshakeKey.isEmpty {
+                buffer.append("Sec-WebSocket-Key: " as StaticString)
+                buffer.append(exchange.handshakeKey)
+                buffer.append("\r\n" as StaticString)
+            }
+        }
+        buffer.append(contentsOf: exchange.upstreamFields)
+        buffer.append("\r\n" as StaticString)
+    }
+
+    /// The same for a body of which only its end tells the length: `finishRequest` follows.
+    static func beginRequest(_ exchange: Exchange, into buffer: inout ByteBuffer) {
+        writeRequestFields(exchange, into: &buffer)
+        buffer.append(contentsOf: exchange.upstreamFields)
+    }
+
+    /// Ends a head that `beginRequest` began; without a length the body is chunked.
+    static func finishRequest(bodyByteCount: UInt64?, into buffer: inout ByteBuffer) {
+        if let bodyByteCount {
+            writeLength(bodyByteCount, into: &buffer)
+        } else {
+            buffer.append("Transfer-Encoding: chunked\r\n" as StaticString)
+        }
+        buffer.append("\r\n" as StaticString)
+    }
+
+    private static func writeLength(_ count: UInt64, into buffer: inout ByteBuffer) {
+        buffer.append("Content-Length: " as StaticString)
+        buffer.append(decimal: count)
+        buffer.append("\r\n" as StaticString)
+    }
+
+    /// The request line and kept fields.
+    private static func writeRequestFields(_ exchange: Exchange, into buffer: inout ByteBuffer) {
         let bytes = exchange.headBytes
         append(bytes, exchange.head.methodRange, to: &buffer)
         buffer.append(UInt8(ascii: " "))
@@ -22,24 +64,6 @@ enum HeadWriter {
             default: appendLine(bytes, field, to: &buffer)
             }
         }
-        switch exchange.head.framing {
-        case .none: break
-        case .length(let count):
-            buffer.append("Content-Length: " as StaticString)
-            buffer.append(decimal: count)
-            buffer.append("\r\n" as StaticString)
-        case .chunked: buffer.append("Transfer-Encoding: chunked\r\n" as StaticString)
-        }
-        if exchange.isWebSocketHandshake {
-            buffer.append("Connection: upgrade\r\nUpgrade: websocket\r\n" as StaticString)
-            if !exchange.handshakeKey.isEmpty {
-                buffer.append("Sec-WebSocket-Key: " as StaticString)
-                buffer.append(exchange.handshakeKey)
-                buffer.append("\r\n" as StaticString)
-            }
-        }
-        buffer.append(contentsOf: exchange.upstreamFields)
-        buffer.append("\r\n" as StaticString)
     }
 
     private static func writeHost(_ exchange: Exchange, _ bytes: Span<UInt8>, into buffer: inout ByteBuffer) {

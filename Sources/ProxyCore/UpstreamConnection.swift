@@ -1,5 +1,6 @@
 internal import EventLoop
 internal import HTTPModel
+internal import Telemetry
 
 /// A connection to one endpoint: connects, sends a request, reads the answer strictly, and waits for the next one.
 final class UpstreamConnection: EventHandler {
@@ -141,8 +142,9 @@ final class UpstreamConnection: EventHandler {
 
     /// The client has to move first, by its own deadlines: to send more of the request, or to take more of the answer.
     private var waitsForDownstream: Bool {
-        guard let downstream = exchange?.downstream else { return false }
-        return downstream.hasOutput || (!answerBegan && !downstream.requestIsComplete && takesMore)
+        guard let exchange, let downstream = exchange.downstream else { return false }
+        if let body = exchange.bufferedResponse { return !body.takesMore }
+        return downstream.hasOutput || (!answerBegan && !downstream.requestHasArrived && takesMore)
     }
 
     private func extendDeadline() {
@@ -190,7 +192,7 @@ final class UpstreamConnection: EventHandler {
                 close()
                 return
             }
-            if exchange?.downstream?.hasOutput == true { return }
+            if let exchange, !mayRead(exchange) { return }
             var buffer = input.hasMemory ? input.take() : worker.largeBuffers.take()
             switch transport.read(into: &buffer, minimumRoom: 4096) {
             case .bytes:
@@ -215,6 +217,26 @@ final class UpstreamConnection: EventHandler {
             }
         }
         if canRead, state != .closed { worker.loop.callAgain(registration) }
+    }
+
+    /// Whether the client, or a buffer between the two, takes more of the answer.
+    private func mayRead(_ exchange: Exchange) -> Bool {
+        if let body = exchange.bufferedResponse { return body.takesMore }
+        guard exchange.downstream?.hasOutput == true else { return true }
+        guard let buffering = exchange.responseBuffering, state == .readingBody else { return false }
+        exchange.bufferedResponse = BufferedBody(buffering, of: exchange)
+        worker.counters.responsesBuffered.add()
+        return true
+    }
+
+    /// Sends bytes of the answer, or puts them behind those that wait for the client.
+    private func pass(_ bytes: Span<UInt8>, _ exchange: Exchange, _ downstream: any DownstreamSide) {
+        guard let body = exchange.bufferedResponse else {
+            downstream.send(bytes)
+            return
+        }
+        body.append(bytes)
+        downstream.sendBufferedResponse(exchange, body)
     }
 
     private func keep(_ buffer: consuming ByteBuffer) {
@@ -281,6 +303,9 @@ final class UpstreamConnection: EventHandler {
         body = BodyReader(framing, extensionBytesMax: UpstreamConnection.extensionBytesMax)
         if exchange.trailers != nil { body.keepTrailers() }
         head.markHopByHop(in: buffer.bytes)
+        if exchange.responseBuffering != nil, !BufferingFields.obey(&head, buffer.bytes) {
+            exchange.responseBuffering = nil
+        }
         worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
         var build = worker.largeBuffers.take()
         downstream.writeHead(head, buffer.bytes, framing, into: &build)
@@ -294,7 +319,7 @@ final class UpstreamConnection: EventHandler {
             return
         }
         if body.isFinished { downstream.appendEnd(into: &build) }
-        downstream.send(build.bytes)
+        pass(build.bytes, exchange, downstream)
         worker.largeBuffers.give(build)
         if body.isFinished { finished(leftover: !buffer.isEmpty) }
     }
@@ -305,13 +330,13 @@ final class UpstreamConnection: EventHandler {
             let (consumed, event) = body.next(buffer.bytes)
             guard case .data = event else { return }
             exchange.responseBodyBytes &+= UInt64(consumed)
-            downstream.send(buffer.bytes)
+            pass(buffer.bytes, exchange, downstream)
             buffer.removeAll()
         } else {
             var build = worker.largeBuffers.take()
             let isLawful = moveBody(exchange, &buffer, into: &build)
             if isLawful, body.isFinished { downstream.appendEnd(into: &build) }
-            if isLawful, !build.isEmpty { downstream.send(build.bytes) }
+            if isLawful, !build.isEmpty { pass(build.bytes, exchange, downstream) }
             worker.largeBuffers.give(build)
             guard isLawful else {
                 failExchange("response.body", status: 502)
@@ -364,7 +389,7 @@ final class UpstreamConnection: EventHandler {
             }
             var build = worker.largeBuffers.take()
             downstream.appendEnd(into: &build)
-            if !build.isEmpty { downstream.send(build.bytes) }
+            if !build.isEmpty { pass(build.bytes, exchange, downstream) }
             worker.largeBuffers.give(build)
             finished(leftover: false)
         case .tunnel: exchange?.downstream?.tunnelEnded()
@@ -400,7 +425,12 @@ final class UpstreamConnection: EventHandler {
         } else {
             close()
         }
-        downstream?.responseEnded()
+        if let body = exchange.bufferedResponse {
+            body.isWhole = true
+            downstream?.sendBufferedResponse(exchange, body)
+        } else {
+            downstream?.responseEnded()
+        }
     }
 
     private func failExchange(_ step: String, status: Int) {

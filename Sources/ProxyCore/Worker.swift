@@ -257,6 +257,12 @@ public struct WorkerCounters: Sendable {
     public let http2Connections: Counter
     /// HTTP/2 connections that were ended because their client cost more than it may.
     public let http2ConnectionsEnded: Counter
+    /// Request bodies that were gathered before an endpoint was chosen.
+    public let requestsBuffered: Counter
+    /// Answers of which a part waited here, because the client was slower than the endpoint.
+    public let responsesBuffered: Counter
+    /// Pieces of bodies that could not be written to their files, or read back.
+    public let bodyFileErrors: Counter
 
     /// Registers the instruments of one worker.
     public init(_ registry: MetricRegistry) {
@@ -280,5 +286,11 @@ public struct WorkerCounters: Sendable {
             "http2_connections_total", help: "Connections that agreed on HTTP/2.")
         http2ConnectionsEnded = registry.counter(
             "http2_connections_ended_total", help: "HTTP/2 connections ended because their client cost too much.")
+        requestsBuffered = registry.counter(
+            "buffered_requests_total", help: "Request bodies gathered before an endpoint was chosen.")
+        responsesBuffered = registry.counter(
+            "buffered_responses_total", help: "Answers that waited here for clients slower than their endpoints.")
+        bodyFileErrors = registry.counter(
+            "body_file_errors_total", help: "Pieces of bodies that could not be written to files or read back.")
     }
 }

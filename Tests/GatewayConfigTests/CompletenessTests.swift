@@ -66,6 +66,12 @@ import Testing
             idle_timeout: 3s
             keep_alive: { timeout: 4s, connections_max: 5 }
             head_bytes_max: 6KiB
+        buffering:
+          request_memory_bytes_max: 8KiB
+          response_memory_bytes_max: 16KiB
+          file_bytes_max: 1MiB
+          all_files_bytes_max: 2MiB
+          folder: spool
         authentication:
           session:
             cookie_name: own
@@ -126,6 +132,8 @@ import Testing
             preflight: pass
             allow_encoded: ["%2F"]
             body_bytes_max: 1MiB
+            buffer_request: true
+            buffer_response: true
             trailers: { request: [x-checksum], response: [Server-Timing] }
             security_headers:
               hsts: off
@@ -185,6 +193,11 @@ import Testing
         #expect(upstream.connectTimeout == .seconds(1) && upstream.firstByteTimeout == .seconds(2))
         #expect(upstream.idleTimeout == .seconds(3) && upstream.keepAliveTimeout == .seconds(4))
         #expect(upstream.keepAliveConnectionsMax == 5 && upstream.headBytesMax == 6144)
+        let buffering = configuration.buffering
+        #expect(buffering.requestMemoryBytesMax == 8192 && buffering.responseMemoryBytesMax == 16_384)
+        #expect(buffering.fileBytesMax == 1 << 20 && buffering.allFilesBytesMax == 2 << 20)
+        #expect(buffering.folder == "spool")
+        #expect(configuration.routes[0].bufferRequest && configuration.routes[0].bufferResponse)
         let session = configuration.authentication.session
         #expect(session.idleTimeout == .hours(1) && session.lifetime == .hours(2))
         #expect(session.cacheEntriesMax == 3 && session.cacheTTL == .seconds(4) && session.cookieName == "own")

@@ -180,6 +180,28 @@ import Testing
         #expect(route.allowEncoded == [0x2F, 0x5C] && route.bodyBytesMax == 10 << 20 && route.name == "home")
     }
 
+    @Test func `bodies are buffered where a route says so, within bounds that fit together`() throws {
+        let usual = try #require(load(file()).configuration)
+        #expect(!usual.routes[0].bufferRequest && !usual.routes[0].bufferResponse)
+        #expect(usual.buffering.requestMemoryBytesMax == 65_536 && usual.buffering.responseMemoryBytesMax == 262_144)
+        #expect(usual.buffering.fileBytesMax == 1 << 30 && usual.buffering.allFilesBytesMax == 8 << 30)
+        #expect(usual.buffering.folder == nil)
+        let one = try #require(route("public: true, buffer_request: true").configuration?.routes[0])
+        #expect(one.bufferRequest && !one.bufferResponse)
+        func problems(_ members: String) -> [String] { load(file(top: "buffering: { \(members) }")).lines }
+        #expect(problems("file_bytes_max: 0, folder: /var/tmp") == [])
+        #expect(problems("file_bytes_max: 1MiB, all_files_bytes_max: 1MiB") == [])
+        #expect(
+            problems("file_bytes_max: 1048577, all_files_bytes_max: 1MiB") == [
+                "buffering.file_bytes_max: one file may be larger than all together; "
+                    + "lower it, or raise 'all_files_bytes_max'"
+            ])
+        #expect(problems("all_files_bytes_max: 1MiB").count == 1, "the default of one file is larger")
+        #expect(problems("request_memory_bytes_max: 4095").count == 1)
+        #expect(problems("response_memory_bytes_max: 16MiB") == [])
+        #expect(problems("response_memory_bytes_max: 17MiB").count == 1)
+    }
+
     @Test func `a test's subject holds the scopes of its roles`() throws {
         func test(_ members: String) -> GatewayConfiguration.RouteTest? {
             let top = "roles: { reader: [a, b] }\ntests: [{ when: GET https://a.example/, \(members) }]"

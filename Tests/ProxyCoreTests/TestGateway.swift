@@ -41,6 +41,9 @@ final class TestFilter: RequestFilter {
     var handler: HandlerUpstream?
     var bodyBytesMax = UInt64.max
     var allowsUpgrade = true
+    var trailers: TrailerNames?
+    var requestBuffering: BodyBuffering?
+    var responseBuffering: BodyBuffering?
     /// Called on the worker's thread before a request is judged, with its path.
     var whenDeciding: (String) -> Void = { _ in }
     /// Exchanges that wait for the test, with their generations.
@@ -69,6 +72,9 @@ final class TestFilter: RequestFilter {
         }
         if path.hasPrefix("/handler"), let handler { return .handle(handler) }
         guard let pool else { return .respond(LocalResponse(status: 404)) }
+        exchange.trailers = trailers
+        exchange.requestBuffering = requestBuffering
+        exchange.responseBuffering = responseBuffering
         exchange.upstreamFields.append("X-Added: by-filter\r\n" as StaticString)
         return .forward(pool)
     }

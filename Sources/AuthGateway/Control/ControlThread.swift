@@ -404,6 +404,8 @@ final class ControlThread: @unchecked Sendable {
         }
         let limits = builder.process.memoryLimits
         metrics.computedGauge("limit_memory_entries", help: "Buckets held in memory.") { Double(limits.entryCount) }
+        let files = builder.process.bodyFiles
+        metrics.computedGauge("body_file_bytes", help: "Bytes of buffered bodies in files.") { Double(files.bytesHeld) }
         let started = currentEpochSeconds()
         metrics.computedGauge("process_start_time_seconds", help: "When the process started.") { Double(started) }
     }

@@ -25,6 +25,13 @@ enum GatewayProcess {
         _ = clinux_forbid_dumps()
     }
 
+    /// Where large files may be made that nobody needs after a restart: in `/tmp` they may take memory.
+    static func temporaryFolder(_ environment: [String: String]) -> String {
+        if let named = environment["TMPDIR"], named.hasPrefix("/") { return named }
+        // A path is read for the length of the call.
+        return unsafe access("/var/tmp", W_OK | X_OK) == 0 ? "/var/tmp" : "/tmp"
+    }
+
     static func checkUser(_ configuration: GatewayConfiguration, _ options: RunOptions) throws(StartError) {
         guard geteuid() == 0, configuration.user == nil, !options.isDevelopment else { return }
         throw StartError(

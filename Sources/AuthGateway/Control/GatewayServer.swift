@@ -205,7 +205,8 @@ public enum GatewayServer {
             database: database, identityKeys: keys, hasher: hasher, signInThrottle: MemorySignInThrottle(seed: seed),
             revocations: RevocationTable(), limitSeed: seed,
             memoryLimits: MemoryRateLimitStore(),
-            remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), metrics: metrics, logger: logger)
+            remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), bodyFiles: BodyFiles(),
+            temporaryFolder: GatewayProcess.temporaryFolder(options.environment), metrics: metrics, logger: logger)
         try sampleUsers(configuration, options, resources)
         return resources
     }

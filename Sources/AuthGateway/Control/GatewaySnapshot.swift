@@ -51,6 +51,10 @@ final class GatewaySnapshot: Sendable {
     let upstreamSettings: [UpstreamSettings]
     let authenticators: [TokenAuthenticator]
     let limits: [Limit]
+    /// For routes that buffer requests, where there are any.
+    let requestBuffering: BodyBuffering?
+    /// For routes that buffer answers, where there are any.
+    let responseBuffering: BodyBuffering?
     let trustedProxies: TrustedProxies
     let cookieNames: SessionCookieNames
     /// The value of a `Set-Cookie` field that ends the session cookie in the browser.
@@ -70,6 +74,7 @@ final class GatewaySnapshot: Sendable {
     init(
         configuration: GatewayConfiguration, table: RouteTable, routes: [CompiledRoute],
         listenerSettings: [ListenerSettings], authenticators: [TokenAuthenticator], limits: [Limit],
+        requestBuffering: BodyBuffering?, responseBuffering: BodyBuffering?,
         sessionPrefix: SourcePrefix, sessionCookie: SessionCookieSettings, identity: HandlerUpstream,
         assertions: AssertionSigner, sessions: any SessionAuthority,
         endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
@@ -80,6 +85,8 @@ final class GatewaySnapshot: Sendable {
         self.listenerSettings = listenerSettings
         self.authenticators = authenticators
         self.limits = limits
+        self.requestBuffering = requestBuffering
+        self.responseBuffering = responseBuffering
         self.sessionPrefix = sessionPrefix
         self.identity = identity
         self.assertions = assertions

@@ -21,6 +21,9 @@ struct ProcessResources: Sendable {
     let limitSeed: RateLimitSeed
     let memoryLimits: MemoryRateLimitStore
     let remoteKeys: RemoteKeySets
+    let bodyFiles: BodyFiles
+    /// Where files may be made that nobody needs after a restart.
+    let temporaryFolder: String
     let metrics: MetricRegistry
     let logger: Logger
 }

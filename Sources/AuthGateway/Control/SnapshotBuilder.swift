@@ -109,10 +109,12 @@ struct SnapshotBuilder {
     ) throws(SnapshotError) -> GatewaySnapshot {
         let cookie = try sessionCookie(configuration)
         let identity = identityHandler(configuration, cookie)
+        let buffering = try buffering(configuration)
         return GatewaySnapshot(
             configuration: configuration, table: compiled.table, routes: compiled.routes,
             listenerSettings: listenerSettings, authenticators: try authenticators(configuration),
-            limits: limits(configuration), sessionPrefix: sessionPrefix(configuration), sessionCookie: cookie,
+            limits: limits(configuration), requestBuffering: buffering.requests,
+            responseBuffering: buffering.responses, sessionPrefix: sessionPrefix(configuration), sessionCookie: cookie,
             identity: HandlerUpstream(identity),
             assertions: AssertionSigner(
                 key: process.identityKeys.signing, issuer: configuration.identity.issuer),
@@ -161,6 +163,39 @@ struct SnapshotBuilder {
             }
         }
         return origins
+    }
+
+    // MARK: Buffering
+
+    /// Opens the folder of bodies' files, where a route may need it.
+    private func buffering(
+        _ configuration: GatewayConfiguration
+    ) throws(SnapshotError) -> (requests: BodyBuffering?, responses: BodyBuffering?) {
+        let settings = configuration.buffering
+        let buffersRequests = configuration.routes.contains(where: \.bufferRequest)
+        let buffersResponses = configuration.routes.contains(where: \.bufferResponse)
+        guard buffersRequests || buffersResponses else { return (nil, nil) }
+        let folder = settings.fileBytesMax > 0 ? try bodyFolder(settings) : nil
+        func buffering(memoryBytesMax: Int) -> BodyBuffering {
+            BodyBuffering(
+                memoryBytesMax: memoryBytesMax, fileBytesMax: settings.fileBytesMax,
+                allFilesBytesMax: settings.allFilesBytesMax, folder: folder, files: process.bodyFiles)
+        }
+        return (
+            buffersRequests ? buffering(memoryBytesMax: settings.requestMemoryBytesMax) : nil,
+            buffersResponses ? buffering(memoryBytesMax: settings.responseMemoryBytesMax) : nil
+        )
+    }
+
+    private func bodyFolder(_ settings: GatewayConfiguration.Buffering) throws(SnapshotError) -> BodyFolder {
+        do throws(SystemError) {
+            guard let path = settings.folder else { return try BodyFolder(ownBelow: process.temporaryFolder) }
+            return try BodyFolder(path)
+        } catch {
+            throw SnapshotError(
+                "buffering.folder: bodies cannot be kept in files: \(error); name a folder that this user may write to, "
+                    + "or write file_bytes_max: 0 to buffer in memory alone")
+        }
     }
 
     // MARK: Tokens

@@ -12,6 +12,7 @@ struct SurroundingsCheck {
         let look: @Sendable () -> [ConfigurationProblem] = {
             let paths = PathCheck(file: file)
             return (parts.database.map(paths.database) ?? []) + (parts.accessLog.map(paths.log) ?? [])
+                + (parts.bodyFolder.map(paths.bodyFolder) ?? [])
                 + parts.sockets.flatMap(paths.socket)
         }
         let account = geteuid() == 0 ? parts.account.flatMap { try? Account($0.names) } : nil
@@ -54,6 +55,10 @@ private struct PathCheck {
         ]
     }
 
+    func bodyFolder(_ folder: ConfigurationParts.File) -> [ConfigurationProblem] {
+        self.folder(folder.path, for: folder, holding: "bodies that are buffered")
+    }
+
     func socket(_ socket: ConfigurationParts.File) -> [ConfigurationProblem] {
         if let status = status(socket.path), status.st_mode & S_IFMT != S_IFSOCK {
             return [
@@ -68,6 +73,12 @@ private struct PathCheck {
     private func folder(of place: ConfigurationParts.File, holding what: String) -> [ConfigurationProblem] {
         let slash = place.path.lastIndex(of: "/")
         let path = slash.map { $0 == place.path.startIndex ? "/" : String(place.path[..<$0]) } ?? "."
+        return folder(path, for: place, holding: what)
+    }
+
+    private func folder(
+        _ path: String, for place: ConfigurationParts.File, holding what: String
+    ) -> [ConfigurationProblem] {
         guard let status = status(path) else {
             return [
                 problem(

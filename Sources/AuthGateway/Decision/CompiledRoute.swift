@@ -36,6 +36,10 @@ final class CompiledRoute: Sendable {
     let allowEncoded: Set<UInt8>
     /// The longest request body; `nil` for no bound.
     let bodyBytesMax: Int?
+    /// Whether the request's body is read whole before the request goes on.
+    let buffersRequest: Bool
+    /// Whether answers are taken faster than their clients take them.
+    let buffersResponse: Bool
     /// Fields behind a body that are passed on; `nil` for none.
     let trailers: TrailerNames?
     let securityFields: SecurityFields
@@ -79,6 +83,8 @@ final class CompiledRoute: Sendable {
         passesPreflight = route.preflightPass
         allowEncoded = route.allowEncoded
         bodyBytesMax = route.bodyBytesMax
+        buffersRequest = route.bufferRequest
+        buffersResponse = route.bufferResponse
         let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
         trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
         securityFields = SecurityFields(route.securityHeaders)

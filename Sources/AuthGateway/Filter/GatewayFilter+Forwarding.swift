@@ -20,6 +20,8 @@ extension GatewayFilter {
             writeIdentity(credential, exchange, route, snapshot.shared)
         }
         if state.clearsCookie { appendCookieClearing(exchange, snapshot.shared) }
+        if route.buffersRequest { exchange.requestBuffering = snapshot.shared.requestBuffering }
+        if route.buffersResponse { exchange.responseBuffering = snapshot.shared.responseBuffering }
         switch route.target {
         case .upstream(let index): return .forward(snapshot.pools[index])
         case .identity:

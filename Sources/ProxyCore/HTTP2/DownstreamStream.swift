@@ -279,7 +279,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         switch state {
         case .exchanging:
             requestBody.isFinished ? clearDeadline() : setDeadline(listener.settings.bodyTimeout)
-            exchange?.upstream?.pump()
+            clientTakesMore()
         case .tunnel:
             setDeadline(listener.settings.tunnelIdleTimeout)
             pumpTunnelFromUpstream()
@@ -407,8 +407,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         case .exchanging:
             if hasOutput {
                 abortUnlessTaken()
-            } else if let upstream = exchange?.upstream, !upstream.takesMore {
-                // The endpoint has to move first, by its own deadlines.
+            } else if isHeldUp {
                 setDeadline(listener.settings.bodyTimeout)
             } else if !requestBody.isFinished {
                 fail(ExchangeError(side: .downstream, step: "request.body", status: 408))

@@ -24,8 +24,8 @@ struct ReloadReadTests {
                 database: database, identityKeys: keys, hasher: try PasswordHasher(),
                 signInThrottle: MemorySignInThrottle(seed: seed), revocations: RevocationTable(),
                 limitSeed: seed, memoryLimits: MemoryRateLimitStore(),
-                remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), metrics: MetricRegistry(),
-                logger: Logger(label: "test")))
+                remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), bodyFiles: BodyFiles(), temporaryFolder: "/tmp",
+                metrics: MetricRegistry(), logger: Logger(label: "test")))
     }
 
     @Test func `a key file that changes after it was read is noticed, however long the reload takes`() throws {

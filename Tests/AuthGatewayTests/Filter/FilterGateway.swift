@@ -150,6 +150,7 @@ final class FilterGateway: @unchecked Sendable {
                     keyspace: keyspace, sharedKeyspace: keyspace, key: limit.key, store: limit.store,
                     onStoreError: limit.onStoreError)
             ],
+            requestBuffering: nil, responseBuffering: nil,
             sessionPrefix: SourcePrefix(nil, others: [issuer.prefix]),
             sessionCookie: try #require(SessionCookieSettings(domain: "example.test", isSecure: false)),
             identity: HandlerUpstream(Nothing()),

@@ -125,6 +125,8 @@ class Connection:
         self.is_closed = False
         self.pongs: list[bytes] = []
         self.gives_window = True
+        #: What the peer has given more than at the beginning, by stream; 0 is the connection.
+        self.window_given: dict[int, int] = {}
         self.acknowledgements = 0
         #: The longest frame that the peer may send.
         self.frame_size_max = values.get("frame_size", 16_384)
@@ -284,8 +286,10 @@ class Connection:
                 self.pongs.append(payload)
             else:
                 self.send(frame(PING, ACK, 0, payload))
+        elif kind == WINDOW_UPDATE:
+            self.window_given[number] = self.window_given.get(number, 0) + struct.unpack(">I", payload)[0]
         else:
-            assert kind == WINDOW_UPDATE, f"an unexpected frame of type {kind}"
+            raise AssertionError(f"an unexpected frame of type {kind}")
 
     def _take_block(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         assert not flags & (PADDED | WITH_PRIORITY), "a server has no reason to pad"

@@ -95,7 +95,11 @@ class Program:
 
 
 def start_gunicorn(
-    name: str, application: str, folder: Path, variables: dict[str, str] | None = None
+    name: str,
+    application: str,
+    folder: Path,
+    variables: dict[str, str] | None = None,
+    workers: tuple[str, ...] = ("--threads", "32"),
 ) -> tuple[Program, int]:
     """One of the sample applications, with its state in `folder`, and the port it listens on."""
     port = free_port()
@@ -105,7 +109,7 @@ def start_gunicorn(
         Program(
             [sys.executable, sample / "manage.py", "migrate", "--verbosity", "0"], folder / "migrate.log", environment
         ).process.wait(60)
-    arguments = [sys.executable, "-m", "gunicorn", "--chdir", sample, "--bind", f"127.0.0.1:{port}", "--threads", "32"]
+    arguments = [sys.executable, "-m", "gunicorn", "--chdir", sample, "--bind", f"127.0.0.1:{port}", *workers]
     arguments += ["--keep-alive", "30", "--log-level", "warning", "--worker-tmp-dir", folder, application]
     program = Program(arguments, folder / f"{name}.log", environment)
     program.wait_until_it_listens(port)
