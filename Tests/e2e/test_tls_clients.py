@@ -1,5 +1,6 @@
 """Client certificates: who gets a connection, whom the certificate names, and what ends it."""
 
+import contextlib
 import datetime
 import ipaddress
 import ssl
@@ -14,8 +15,8 @@ from cryptography.x509.oid import NameOID
 from support.authority import DAY, NOW, Authority, Issued, dns, email, name, uri
 from support.gateway import DOMAIN, Gateway
 from support.processes import wait_until
-from support.tls import TLS12, TLS13, ask, context
-from support.upstream import FakeUpstream
+from support.tls import TLS12, TLS13, ask, connect_http2, context
+from support.upstream import FakeUpstream, UpstreamConnection
 from support.wire import connect, read_all, read_response
 
 PAYROLL, ASKED, OPEN = (f"{label}.{DOMAIN}" for label in ("payroll", "asked", "open"))
@@ -170,6 +171,26 @@ def test_R50_a_session_is_never_resumed_where_certificates_are_asked_for(
         assert (answer.status, answer.was_resumed) == (200, False)
 
 
+def test_R50_over_http2_each_stream_is_held_to_its_own_host(
+    gateway: Gateway, staff: Staff, upstream_of_all: FakeUpstream
+):
+    made = context(str(gateway.certificates / "ca.pem"), certificate=staff.alice)
+    with connect_http2(gateway.https_port, made, PAYROLL) as connection:
+        path = f"/http2/{len(upstream_of_all.requests)}"
+        assert connection.get(path, authority=PAYROLL).status == 200
+        assert seen(upstream_of_all, path)["x-auth-user"] == ["staff:alice@example.com"]
+        for host in (OPEN, ASKED, f"unknown.{DOMAIN}"):
+            assert connection.get(authority=host).status == 421, host
+        assert connection.get(authority=PAYROLL.upper() + ".").status == 200
+    for asked, certificate in ((OPEN, staff.alice), (ASKED, staff.alice), (None, None)):
+        made = context(str(gateway.certificates / "ca.pem"), certificate=certificate)
+        with connect_http2(gateway.https_port, made, asked) as connection:
+            for host in (PAYROLL, PAYROLL.upper() + ".", f"{PAYROLL}:443"):
+                assert connection.get(authority=host).status == 421, (asked, host)
+            assert connection.get(authority=OPEN).status == (421 if asked == ASKED else 200)
+            assert connection.get(authority=ASKED).status == (200 if asked == ASKED else 421)
+
+
 # Whom it names
 
 
@@ -306,14 +327,18 @@ def test_R115_a_new_revocation_list_counts_at_once_and_ends_connections(
     gateway.stop()
     configure(gateway, own)
     gateway.start()
-    made = context(str(gateway.certificates / "ca.pem"), certificate=own.alice)
+    made_of = str(gateway.certificates / "ca.pem")
+    made = context(made_of, certificate=own.alice)
     held = connect(gateway.https_port, made, PAYROLL)
     free = connect(gateway.https_port, made, OPEN)
     for peer, host in ((held, PAYROLL), (free, OPEN)):
         peer.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert read_response(peer).status == 200
+    streams = connect_http2(gateway.https_port, context(made_of, certificate=own.alice), PAYROLL)
+    assert streams.get(authority=PAYROLL).status == 200
     own.write_revocations(own.bob, own.alice)
     assert read_all(held)[1], "the connection under the old list ends"
+    streams.until_closed()
     wait_until(lambda: status(gateway, own.alice) is None, "the certificate is revoked")
     assert status(gateway, own.alice, ASKED) is None
     free.sendall(f"GET / HTTP/1.1\r\nHost: {OPEN}\r\n\r\n".encode())
@@ -328,6 +353,31 @@ def test_R115_a_new_revocation_list_counts_at_once_and_ends_connections(
     own.crl.unlink()
     wait_until(lambda: gateway.metrics()["config_reload_failures_total"] == 2, "that it is gone is refused too")
     assert (status(gateway, own.alice), status(gateway, own.bob)) == (200, None)
+
+
+def test_R115_a_stream_ends_with_the_list_that_its_certificate_was_verified_by(start_gateway, tmp_path: Path):
+    def script(connection: UpstreamConnection) -> None:
+        connection.read_request()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun")
+        connection.read_some()
+
+    own = Staff(tmp_path)
+    with FakeUpstream(script) as upstream:
+        gateway = start_gateway({"raw": upstream.port})
+        gateway.stop()
+        configure(gateway, own)
+        gateway.start()
+        made = context(str(gateway.certificates / "ca.pem"), certificate=own.alice)
+        held = connect(gateway.https_port, made, PAYROLL)
+        held.sendall(f"GET / HTTP/1.1\r\nHost: {PAYROLL}\r\n\r\n".encode())
+        held.settimeout(20)
+        received = b""
+        while not received.endswith(b"begun"):
+            received += held.recv(65536)
+        own.write_revocations(own.bob, own.alice)
+        with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+            assert held.recv(65536) == b"", "it is cut"
+        wait_until(lambda: "certificate.in_doubt" in gateway.log(), "the reason is logged")
 
 
 def test_R115_a_list_that_has_ended_vouches_for_nobody(upstream: FakeUpstream, start_gateway, tmp_path: Path):

@@ -4,7 +4,8 @@ import IdentityModel
 import ProxyCore
 
 /// Ends what outlives its credential: an upgraded connection or a stream that goes on after its session was ended, or
-/// after its token or session ran out. Looked at four times a second, over the exchanges that are open; requests pay
+/// after its token, certificate or session ran out, or its certificate's
+/// authorities or revocation lists are others. Looked at four times a second, over the exchanges that are open; requests pay
 /// nothing. With the least age of a stream that is within a second of the end, the store's answer included.
 extension GatewayFilter {
     /// Begins to look; called once, on the worker's thread or before it runs. `doubtMax` is in nanoseconds.
@@ -27,6 +28,10 @@ extension GatewayFilter {
             exchange.cut(step: "credential.expired")
             return
         }
+        guard credential.kind != .certificate || isVouchedFor(exchange, now) else {
+            exchange.cut(step: "certificate.in_doubt")
+            return
+        }
         guard let key = credential.sessionKey else { return }
         let generation = services.revocations.generation(of: key)
         guard generation != state.watchedGeneration || !credential.isUsable(at: now) else {
@@ -40,6 +45,14 @@ extension GatewayFilter {
             return
         }
         ask(key, generation, exchange, state)
+    }
+
+    /// Whether the connection's certificate was verified by the authorities and revocation lists of now.
+    private func isVouchedFor(_ exchange: Exchange, _ now: Int64) -> Bool {
+        guard let policy = exchange.handshake?.policy, now < policy.revocationsEnd ?? .max,
+            let tls = current?.shared.listener(of: exchange)?.tls
+        else { return false }
+        return tls.policies.contains { $0 == policy }
     }
 
     /// The counter has moved, for this session or for one that shares it, or the time it was known for is over: only the

@@ -5,6 +5,7 @@ import ssl
 import subprocess
 from dataclasses import dataclass
 
+from . import http2
 from .authority import Issued
 from .wire import Incomplete, read_response
 
@@ -60,6 +61,14 @@ def ask(
                 )
     except (ssl.SSLError, ConnectionResetError, BrokenPipeError, Incomplete):
         return Exchange(None)
+
+
+def connect_http2(port: int, made: ssl.SSLContext, asked: str | None) -> http2.Connection:
+    """A connection that agreed on HTTP/2, after a handshake for `asked`."""
+    made.set_alpn_protocols(["h2"])
+    peer = made.wrap_socket(socket.create_connection(("127.0.0.1", port), 10), server_hostname=asked)
+    assert peer.selected_alpn_protocol() == "h2"
+    return http2.Connection(peer)
 
 
 def s_client(port: int, *arguments: str, request: bytes = b"") -> str:
