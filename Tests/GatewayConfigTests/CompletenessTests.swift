@@ -33,7 +33,7 @@ import Testing
                 - names: [app.example.com]
                   profile: intermediate
                   client_certificates:
-                    mode: require
+                    mode: request
                     ca: cert.pem
                     crl: crl.pem
                     depth: 2
@@ -180,7 +180,7 @@ import Testing
         let host = try #require(tls.hosts.first)
         #expect(host.names == ["app.example.com"] && host.rules.profile == .intermediate)
         let clients = try #require(host.rules.clientCertificates)
-        #expect(clients.mode == .require && clients.depth == 2 && clients.identifier == [.uri, .dns])
+        #expect(clients.mode == .request && clients.depth == 2 && clients.identifier == [.uri, .dns])
         #expect(clients.issuer == "partners" && clients.roles.isEmpty && clients.prefix == "p:")
         #expect(configuration.tickets == .init(rotation: .hours(1), keysPath: "secret"))
         #expect(listener.publicPort == 443)
