@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench format fuzz image install clean
+.PHONY: help run test check tls-check lint bench format fuzz image install clean
 
 help: ## Show what can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Install what is missing, build, and run the gateway before both sample applications
 	@scripts/run
@@ -13,6 +13,9 @@ test: ## Install what is missing, build, and run every test
 check: ## What continuous integration runs: every test, then the lint
 	@scripts/test
 	@scripts/lint
+
+tls-check: ## Let sslyze and testssl look at the gateway's TLS
+	@scripts/tls-check
 
 lint: ## Check the style of Swift, shell and Python
 	@scripts/lint

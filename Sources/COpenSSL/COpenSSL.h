@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/ocsp.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -25,7 +26,7 @@ static inline long copenssl_set_min_version(SSL_CTX *context, int version) {
 }
 static inline long copenssl_set_mode(SSL_CTX *context) {
     return SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE
-        | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+        | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
 }
 static inline uint64_t copenssl_set_options(SSL_CTX *context) {
     return SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
@@ -38,11 +39,45 @@ static inline long copenssl_set_groups(SSL_CTX *context, const char *names) {
 static inline long copenssl_cache_off(SSL_CTX *context) {
     return SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 }
-static inline long copenssl_set_ticket_keys(SSL_CTX *context, void *keys, long length) {
-    return SSL_CTX_set_tlsext_ticket_keys(context, keys, length);
+/* The authenticated part of a ticket: HMAC with SHA-256 under this key. */
+static inline int copenssl_set_ticket_mac(EVP_MAC_CTX *context, unsigned char *key, size_t length) {
+    char digest[] = "SHA256";
+    OSSL_PARAM parameters[3];
+    parameters[0] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key, length);
+    parameters[1] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0);
+    parameters[2] = OSSL_PARAM_construct_end();
+    return EVP_MAC_CTX_set_params(context, parameters);
 }
-static inline long copenssl_ticket_keys_length(SSL_CTX *context) {
-    return SSL_CTX_get_tlsext_ticket_keys(context, NULL, 0);
+static const uint64_t copenssl_no_ticket = SSL_OP_NO_TICKET;
+static inline int copenssl_session_set_min_version(SSL *session, int version) {
+    return (int) SSL_set_min_proto_version(session, version);
+}
+static inline int copenssl_set_verify_store(SSL_CTX *context, X509_STORE *store) {
+    return (int) SSL_CTX_set1_verify_cert_store(context, store);
+}
+typedef int (*copenssl_status_callback)(SSL *, void *);
+static inline void copenssl_set_status_callback(SSL_CTX *context, copenssl_status_callback callback, void *argument) {
+    SSL_CTX_set_tlsext_status_cb(context, callback);
+    SSL_CTX_set_tlsext_status_arg(context, argument);
+}
+/* The session owns `response`, which came from OPENSSL_malloc. */
+static inline int copenssl_set_staple(SSL *session, unsigned char *response, long length) {
+    return (int) SSL_set_tlsext_status_ocsp_resp(session, response, length);
+}
+static inline unsigned char *copenssl_allocate(size_t count) { return OPENSSL_malloc(count); }
+static inline STACK_OF(X509) *copenssl_certificates_new(void) { return sk_X509_new_null(); }
+static inline int copenssl_certificates_push(STACK_OF(X509) *list, X509 *certificate) {
+    return sk_X509_push(list, certificate);
+}
+static inline void copenssl_certificates_free(STACK_OF(X509) *list) { sk_X509_pop_free(list, X509_free); }
+/* Whether the oldest error is that PEM text has no further part. */
+static inline int copenssl_is_end_of_pem(void) {
+    unsigned long code = ERR_peek_last_error();
+    return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+}
+static inline const EVP_MD *copenssl_digest(const ASN1_OBJECT *algorithm) { return EVP_get_digestbyobj(algorithm); }
+static inline int copenssl_print_name(BIO *output, const X509_NAME *name) {
+    return X509_NAME_print_ex(output, name, 0, XN_FLAG_RFC2253);
 }
 typedef int (*copenssl_servername_callback)(SSL *, int *, void *);
 static inline void copenssl_set_servername_callback(
@@ -54,11 +89,12 @@ static inline int copenssl_general_names_count(const GENERAL_NAMES *names) { ret
 static inline GENERAL_NAME *copenssl_general_name(const GENERAL_NAMES *names, int index) {
     return sk_GENERAL_NAME_value(names, index);
 }
-/* The bytes of a DNS name; NULL for a name of another kind. */
-static inline const unsigned char *copenssl_dns_name(const GENERAL_NAME *name, int *length) {
-    if (name->type != GEN_DNS) return NULL;
-    *length = ASN1_STRING_length(name->d.dNSName);
-    return ASN1_STRING_get0_data(name->d.dNSName);
+/* The bytes of a name that is text (GEN_DNS, GEN_EMAIL, GEN_URI); NULL for a name of another kind. */
+static inline const unsigned char *copenssl_name_text(const GENERAL_NAME *name, int *kind, int *length) {
+    if (name->type != GEN_DNS && name->type != GEN_EMAIL && name->type != GEN_URI) return NULL;
+    *kind = name->type;
+    *length = ASN1_STRING_length(name->d.ia5);
+    return ASN1_STRING_get0_data(name->d.ia5);
 }
 /* JOSE: what Swift cannot import, and the digest that must not allocate. */
 #include <openssl/sha.h>

@@ -81,6 +81,7 @@ extension ConfigurationReader {
         let stopTimeout = value(Settings.stopTimeout, in: root)
         let log = self.log(in: root)
         let admin = self.admin(in: root)
+        let tickets = self.tickets(in: root)
         let listenerSections = needed("listeners", in: root)
         let listeners = listenerSections.compactMap(listener)
         let upstreamPairs = named("upstreams", in: root)
@@ -115,7 +116,9 @@ extension ConfigurationReader {
                 : limitPairs.reduce(into: [:]) { keys, limit in
                     keys.updateValue(limits.first { $0.name == limit.pair.key }?.key, forKey: limit.pair.key)
                 },
-            credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers)
+            credentials: (hasSessions ? [.session] : []) + (hasIssuers ? [.jwt] : []), hasIssuers: hasIssuers,
+            hasClientCertificates: isUnread("listeners", in: root) || !isSound("listeners")
+                || listeners.contains { $0.tls?.asksForCertificates == true })
         let routes = routeSections.compactMap { route($0, names: names, securityHeaders: securityHeaders) }
         let testSections = sections("tests", in: root)
         let tests = testSections.compactMap { test($0, roles: roles) }
@@ -131,7 +134,8 @@ extension ConfigurationReader {
 
         let configuration = GatewayConfiguration(
             workers: workers, user: user, trustedProxies: trustedProxies, drainDelay: drainDelay,
-            stopTimeout: stopTimeout, log: log, admin: admin, listeners: listeners, upstreams: upstreams,
+            stopTimeout: stopTimeout, log: log, admin: admin, tickets: tickets, listeners: listeners,
+            upstreams: upstreams,
             buffering: buffering,
             authentication: .init(session: session, jwt: issuers, jwtCacheEntriesMax: tokenCacheEntriesMax),
             roles: roles, redis: redis, limits: limits, identity: identity,

@@ -19,6 +19,8 @@ public struct ConfigurationParts: Sendable {
         public var certificate: File?
         /// PEM file with the private key.
         public var key: File?
+        /// File with an OCSP response for the certificate, where one is named and could be read.
+        public var ocsp: File?
     }
 
     /// A JWKS file and what is wanted of its keys.
@@ -71,6 +73,10 @@ public struct ConfigurationParts: Sendable {
     public internal(set) var secrets: [SharedSecret] = []
     /// PEM files of authorities that could be read.
     public internal(set) var authorities: [File] = []
+    /// PEM files of revocation lists that could be read.
+    public internal(set) var revocations: [File] = []
+    /// The file of the keys of session tickets, where one is named and could be read.
+    public internal(set) var ticketKeys: File?
     /// Everything that each reload reads again: this file first, then those that it names.
     public internal(set) var filesRead: [File] = []
     /// The access log's file, where it has one.

@@ -9,6 +9,8 @@ struct DefinedNames {
     /// Credentials for routes that name none.
     var credentials: [CredentialKind]
     var hasIssuers: Bool
+    /// Whether a listener asks for client certificates, or may.
+    var hasClientCertificates: Bool
 }
 
 extension ConfigurationReader {
@@ -211,6 +213,12 @@ extension ConfigurationReader {
         guard !given.contains(.jwt) || names.hasIssuers else {
             error(
                 location, "no issuer of tokens is configured", cure: "add one under authentication.jwt, or remove jwt")
+            return nil
+        }
+        guard !given.contains(.certificate) || names.hasClientCertificates else {
+            error(
+                location, "no listener asks for client certificates",
+                cure: "add client_certificates to its 'tls', or remove certificate")
             return nil
         }
         return CredentialKind.allCases.filter(given.contains)

@@ -8,6 +8,8 @@ extension ConfigurationReader {
         checkRouteNames(configuration)
         checkIssuers(configuration)
         checkSources(configuration)
+        checkPrefixes(configuration)
+        checkClientCertificates(configuration)
         checkCookie(configuration)
         checkRoleNames(configuration)
         for peers in configuration.trustedProxies where peers.isEverybody {
@@ -122,13 +124,21 @@ extension ConfigurationReader {
                     + "and nothing tells those of \(issuer.issuer.quoted) from others",
                 cure: "give the issuer a 'prefix', or the routes 'credentials' of one kind")
         }
-        let prefixed = issuers.filter { $0.prefix != nil }
-        for (index, issuer) in prefixed.enumerated() {
-            let own = issuer.prefix ?? ""
-            for other in prefixed[..<index]
-            where own.hasPrefix(other.prefix ?? "") || (other.prefix ?? "").hasPrefix(own) {
+    }
+
+    /// A name with a prefix must not be one of another source.
+    private func checkPrefixes(_ configuration: GatewayConfiguration) {
+        let issuers = configuration.authentication.jwt.filter { isSound($0.location.path) }
+        var prefixed = issuers.compactMap { issuer in issuer.prefix.map { (issuer.issuer, $0, issuer.location) } }
+        if configuration.routes.contains(where: { $0.credentials.contains(.certificate) }) {
+            prefixed += configuration.clientCertificateSources.compactMap { source in
+                source.prefix.map { (source.sourceName, $0, source.location) }
+            }
+        }
+        for (index, (_, own, location)) in prefixed.enumerated() {
+            for (other, prefix, _) in prefixed[..<index] where own.hasPrefix(prefix) || prefix.hasPrefix(own) {
                 error(
-                    issuer.location, "the prefix \(own.quoted) cannot be told from that of \(other.issuer.quoted)",
+                    location, "the prefix \(own.quoted) cannot be told from that of \(other.quoted)",
                     cure: "choose prefixes of which none begins with another")
             }
         }
@@ -186,7 +196,8 @@ extension ConfigurationReader {
         guard isSound("roles"), isSound("authentication.jwt"), !configuration.roles.isEmpty,
             configuration.authentication.jwt.allSatisfy(\.isOwn)
         else { return }
-        let known = Set(configuration.roles.keys.map(\.name)).union(derivedRoles)
+        let ofCertificates = configuration.clientCertificateSources.flatMap { $0.roles.map(\.name) }
+        let known = Set(configuration.roles.keys.map(\.name)).union(derivedRoles).union(ofCertificates)
         for route in configuration.routes {
             guard case .rules(let rules) = route.access else { continue }
             for rule in rules {

@@ -36,6 +36,8 @@ public struct GatewayConfiguration: Sendable {
     public var log: Log
     /// The listener for operators.
     public var admin: Admin
+    /// Session tickets of all listeners with TLS.
+    public var tickets: Tickets
     /// The addresses to accept on; at least one.
     public var listeners: [Listener]
     /// The applications behind the gateway, in the order of the file.
@@ -185,19 +187,79 @@ public struct GatewayConfiguration: Sendable {
             public var certificate: String
             /// PEM file with the private key.
             public var key: String
+            /// File with an OCSP response in DER, to be stapled.
+            public var ocsp: String?
         }
-        /// The first one answers where no name fits.
-        public var certificates: [Certificate]
-        /// The lowest version accepted.
-        public var minimumVersion: Version
-        /// Versions of TLS.
-        public enum Version: String, Sendable, CaseIterable { case tls12 = "1.2", tls13 = "1.3" }
-        /// What is spoken within TLS: the first that the client has too is chosen. At least one, each once.
-        public var protocols: [ApplicationProtocol]
+        /// Mozilla's profiles.
+        public enum Profile: String, Sendable, CaseIterable { case intermediate, modern }
         /// Protocols by their names in ALPN (RFC 7301).
         public enum ApplicationProtocol: String, Sendable, CaseIterable { case http2 = "h2", http1 = "http/1.1" }
+        /// What connections must fulfil to carry requests for certain hosts.
+        public struct Rules: Sendable, Equatable {
+            /// Versions and ciphers.
+            public var profile: Profile
+            /// `nil`: none are asked for.
+            public var clientCertificates: ClientCertificates?
+        }
+        /// Hosts with rules of their own.
+        public struct Hosts: Sendable, Equatable {
+            /// Where they stand in the file.
+            public var location: SourceLocation
+            /// Lower case; a leading `*.` stands for one or more labels.
+            public var names: [String]
+            /// What holds for them.
+            public var rules: Rules
+        }
+        /// Certificates that clients show.
+        public struct ClientCertificates: Sendable, Equatable {
+            /// Whether there is a connection without one.
+            public enum Mode: String, Sendable, CaseIterable { case request, require }
+            /// What of a certificate names its subject.
+            public enum Identifier: String, Sendable, CaseIterable {
+                case uri = "san_uri"
+                case email = "san_email"
+                case dns = "san_dns"
+                case commonName = "subject_cn"
+            }
+            /// Where they stand in the file.
+            public var location: SourceLocation
+            /// Whether there is a connection without one.
+            public var mode: Mode
+            /// PEM file of those who vouch for clients.
+            public var authorities: String
+            /// PEM file of revocation lists.
+            public var revocations: String?
+            /// The most authorities between a certificate and one of `authorities`.
+            public var depth: Int
+            /// The issuer of the subjects; `nil`: the issuer's name in the certificate.
+            public var issuer: String?
+            /// The first that the certificate has names the subject.
+            public var identifier: [Identifier]
+            /// The roles of the subjects.
+            public var roles: Set<Role>
+            /// Stands before the names of the subjects.
+            public var prefix: String?
+        }
+
+        /// The first one answers where no name fits.
+        public var certificates: [Certificate]
+        /// What is spoken within TLS: the first that the client has too is chosen. At least one, each once.
+        public var protocols: [ApplicationProtocol]
+        /// For every host that `hosts` does not name.
+        public var rules: Rules
+        /// Hosts with rules of their own.
+        public var hosts: [Hosts]
+
         /// Those of a listener that names none.
         public static let protocolsByDefault = ApplicationProtocol.allCases
+    }
+
+    /// Session tickets of all listeners with TLS.
+    public struct Tickets: Sendable, Equatable {
+        /// How often the process's own key changes.
+        public var rotation: Duration
+        /// File of the keys, where nodes share them.
+        public var keysPath: String?
     }
 
     /// An application behind the gateway.

@@ -220,8 +220,8 @@ extension SettingType where Value == Role {
 extension SettingType where Value == CredentialKind {
     /// A kind of credential that a route may accept.
     static let credential = SettingType(
-        name: "word", allowed: "session or jwt",
-        schema: .members(["enum": .array([.string("session"), .string("jwt")])]),
+        name: "word", allowed: "session, jwt or certificate",
+        schema: .members(["enum": .array([.string("session"), .string("jwt"), .string("certificate")])]),
         read: { text throws(Refusal) in
             guard let kind = CredentialKind(rawValue: text), kind != .none else {
                 throw Refusal("\(text.quoted) is no kind of credential")

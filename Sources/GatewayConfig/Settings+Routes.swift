@@ -23,8 +23,10 @@ extension Settings {
             "routes[].optional", .boolean, default: false,
             help: "Reads credentials and goes on without any, but not with a wrong one.")
         static let credentials = Setting.optional(
-            "routes[].credentials", .credential, absent: "everything that is configured", isList: true,
-            help: "The credentials that the route accepts.")
+            "routes[].credentials", .credential, absent: "`session` and `jwt`, as far as configured",
+            isList: true,
+            help: "The credentials that the route accepts: a token counts before a certificate, and that before a "
+                + "session; `certificate` counts only where it is named.")
         static let limit = Setting.optional(
             "routes[].limit", .name, absent: "none", isList: true, help: "Limits for the whole route.")
         static let headers = Setting<GatewayConfiguration.Route.HeaderPreset>.with(

@@ -3,8 +3,8 @@ internal import IdentityModel
 /// Every setting of `gateway.yaml`, in the order of the reference page.
 enum Settings {
     static let all: [any SettingDeclaration] =
-        process + Listener.all + Upstream.all + Buffering.all + Session.all + Token.all + Store.all + Identity.all
-        + SecurityHeaders.top.all + Route.all
+        process + TLS.process + Listener.all + Upstream.all + Buffering.all + Session.all + Token.all
+            + Store.all + Identity.all + SecurityHeaders.top.all + Route.all
 
     static let workers = Setting.optional(
         "workers", .integer(1...1024), absent: "one for each core", help: "Worker threads.")
@@ -49,20 +49,6 @@ enum Settings {
         static let mode = Setting<UInt32>.optional(
             "listeners[].mode", .fileMode, absent: "`0600`",
             help: "The mode of the file, where `address` is a Unix socket: who may write to it may connect.")
-        static let certificate = Setting.required(
-            "listeners[].tls.certificates[].certificate", .path, help: "PEM file with the certificate and its chain.")
-        static let key = Setting.required(
-            "listeners[].tls.certificates[].key", .path,
-            help: "PEM file with the private key, without passphrase, closed to other users.")
-        static let minimumVersion = Setting.with(
-            "listeners[].tls.minimum_version", .choice, default: GatewayConfiguration.TLS.Version.tls12,
-            help: "The lowest TLS version.")
-        static let protocols = Setting<GatewayConfiguration.TLS.ApplicationProtocol>.optional(
-            "listeners[].tls.protocols", .choice,
-            absent: GatewayConfiguration.TLS.protocolsByDefault.map { "`\($0.rawValue)`" }.joined(separator: ", "),
-            isList: true,
-            help: "What is spoken within TLS: the first of the list that the client names in ALPN. A client that names "
-                + "none gets `http/1.1`; where nothing fits, the handshake fails.")
         static let redirectToHTTPS = Setting.optional(
             "listeners[].redirect_to_https", .integer(1...65535), absent: "requests are served",
             help: "Answers every request with a redirect to HTTPS on this port.")
@@ -123,19 +109,17 @@ enum Settings {
             help: "What happens to a field name with `_`, which many frameworks cannot tell from `-`. "
                 + "Aliases of protected names are dropped in any case.")
 
-        static let all: [any SettingDeclaration] = [
-            SettingGroup("listeners", .listOfMappings, help: "The addresses to accept on; at least one."),
-            address, mode,
-            SettingGroup("listeners[].tls", .mapping(word: nil), help: "TLS; a listener without it speaks plain HTTP."),
-            SettingGroup(
-                "listeners[].tls.certificates", .listOfMappings,
-                help: "Chosen by the name that the peer asks for; the first one answers where none fits."),
-            certificate, key, minimumVersion, protocols, redirectToHTTPS, publicPort, connectionsMax,
-            connectionsPerAddressMax, proxyProtocol, handshakeTimeout, headTimeout, bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
-            chunkExtensionBytesMax,
-            SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
-            streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,
-        ]
+        static let all: [any SettingDeclaration] =
+            [
+                SettingGroup("listeners", .listOfMappings, help: "The addresses to accept on; at least one."),
+                address, mode,
+            ] + TLS.listeners + [
+                redirectToHTTPS, publicPort, connectionsMax, connectionsPerAddressMax, proxyProtocol, handshakeTimeout,
+                headTimeout, bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
+                chunkExtensionBytesMax,
+                SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
+                streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,
+            ]
     }
 
     enum Upstream {

@@ -68,4 +68,6 @@ public enum CredentialKind: String, Sendable, CaseIterable {
     case session
     /// `Authorization: Bearer` with a JWT.
     case jwt
+    /// A client certificate, verified in the TLS handshake.
+    case certificate
 }

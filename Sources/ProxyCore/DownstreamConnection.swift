@@ -11,6 +11,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     let peer: IPAddress
     let peerPort: UInt16
     let isSecure: Bool
+    private(set) var handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
     var state = DownstreamState.handshaking
@@ -135,6 +136,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         switch transport.handshake() {
         case .bytes:
             if transport.wasResumed { worker.counters.handshakesResumed.add() }
+            handshake = transport.handshakeFacts
             if transport.isHTTP2 {
                 becomeHTTP2()
                 return false
@@ -191,6 +193,12 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         case .handshaking, .deciding, .closed: break
         }
         return state != .closed
+    }
+
+    /// Whether the handshake ran under a policy that a context still has; false while it runs.
+    func isUnderPolicy(of context: TLSContext?) -> Bool {
+        guard let handshake, let context else { return !isSecure && context == nil }
+        return context.policies.contains { $0 == handshake.policy }
     }
 
     // MARK: Ends

@@ -11,6 +11,8 @@ protocol DownstreamSide: AnyObject {
     var peer: IPAddress { get }
     var peerPort: UInt16 { get }
     var isSecure: Bool { get }
+    /// What the connection's TLS handshake came to; `nil` without TLS.
+    var handshake: HandshakeFacts? { get }
     var listener: ListenerSocket { get }
     var worker: Worker { get }
 

@@ -103,6 +103,8 @@ public import HTTPModel
         if isHTTP2 { return "HTTP/2" }
         return head.minorVersion == 0 ? "HTTP/1.0" : "HTTP/1.1"
     }
+    /// What the connection's TLS handshake came to; `nil` without TLS, and once the connection is gone.
+    public var handshake: HandshakeFacts? { downstream?.handshake }
     /// The port that clients of the listener see; zero once the connection is gone.
     public var listenerPort: UInt16 { downstream?.listener.settings.port ?? 0 }
     /// The place of the listener among the filter's own settings, as of the snapshot that the connection knows; -1 once

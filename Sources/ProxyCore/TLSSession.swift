@@ -25,6 +25,8 @@ enum IOResult: Equatable {
     fileprivate(set) var isDrained = false
     fileprivate(set) var sawEndOfInput = false
     var output = ByteBuffer()
+    /// The worker's, for tickets of its sessions.
+    var ticketKeys = TicketKeys()
 
     // Owned: created here, freed in deinit; sessions hold references of their own.
     private let bio: OpaquePointer
@@ -43,6 +45,9 @@ enum IOResult: Equatable {
     }
 
     deinit { _ = unsafe BIO_free(bio) }
+
+    /// That of a session which was attached.
+    static func of(_ session: OpaquePointer) -> TLSWire? { unsafe wireOf(SSL_get_rbio(session)) }
 
     fileprivate func attach(to session: OpaquePointer) {
         _ = unsafe BIO_up_ref(bio)
@@ -135,6 +140,16 @@ enum IOResult: Equatable {
     mutating func closeNotify(_ descriptor: CInt) {
         wire.prepare(descriptor)
         _ = unsafe SSL_shutdown(session)
+    }
+
+    /// What the handshake came to, which is over.
+    var facts: HandshakeFacts {
+        let policy = unsafe context.policy(of: session)
+        guard policy.asksForCertificate, let certificate = unsafe SSL_get0_peer_certificate(session) else {
+            return HandshakeFacts(policy: policy, clientCertificate: nil)
+        }
+        // The names were found sound when the chain was verified.
+        return unsafe HandshakeFacts(policy: policy, clientCertificate: ClientCertificate(certificate))
     }
 
     var wasResumed: Bool { unsafe SSL_session_reused(session) == 1 }

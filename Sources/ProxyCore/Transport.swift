@@ -37,6 +37,13 @@ struct Transport: ~Copyable {
         case .none: false
         }
     }
+    /// What the TLS handshake came to, which is over; `nil` without TLS.
+    var handshakeFacts: HandshakeFacts? {
+        switch tls {
+        case .some(let session): session.facts
+        case .none: nil
+        }
+    }
     var hasOutput: Bool { !output.isEmpty }
     var outputCount: Int { output.count }
 

@@ -58,15 +58,22 @@ public final class Worker {
         listeners.append(listener)
     }
 
+    /// Takes over keys for the tickets of TLS sessions; at the start they are the worker's own.
+    public func use(_ keys: TicketKeys) { wire.ticketKeys = keys }
+
     /// Replaces the settings of the listeners, by their names; connections that are open take them over with their
-    /// next request, all but the TLS context. Where its policy is another, they end with the exchange under way.
+    /// next request, all but the TLS context. Where the new one has no policy like theirs, they end with the exchange
+    /// under way.
     public func replaceListenerSettings(_ settings: [ListenerSettings]) {
         for listener in listeners {
             guard let new = settings.first(where: { $0.name == listener.settings.name }) else { continue }
-            let isOldPolicyOver = new.tls?.policy != listener.settings.tls?.policy
+            let old = listener.settings.tls
             listener.settings = new
-            guard isOldPolicyOver else { continue }
-            for connection in connections.values where connection.listener === listener { connection.drain() }
+            guard !TLSContext.haveSamePolicies(old, new.tls) else { continue }
+            for connection in connections.values where connection.listener === listener {
+                guard !connection.isUnderPolicy(of: new.tls) else { continue }
+                connection.drain()
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+import IdentityModel
 import Testing
 
 @testable import GatewayConfig
@@ -12,12 +13,34 @@ import Testing
         stop_timeout: 10s
         log: { access: off, level: warning }
         admin: { address: "unix:/run/admin.sock", mode: "0660" }
+        tls: { ticket_rotation: 1h, ticket_keys_file: secret }
         listeners:
           - address: 127.0.0.1:8443
             tls:
-              certificates: [{ certificate: cert.pem, key: key.pem }]
-              minimum_version: 1.3
+              certificates: [{ certificate: cert.pem, key: key.pem, ocsp: cert.pem }]
+              profile: modern
               protocols: [http/1.1]
+              client_certificates:
+                mode: request
+                ca: cert.pem
+                crl: crl.pem
+                depth: 1
+                issuer: staff
+                identifier: [subject_cn]
+                roles: [reader]
+                prefix: "c:"
+              hosts:
+                - names: [app.example.com]
+                  profile: intermediate
+                  client_certificates:
+                    mode: require
+                    ca: cert.pem
+                    crl: crl.pem
+                    depth: 2
+                    issuer: partners
+                    identifier: [san_uri, san_dns]
+                    roles: []
+                    prefix: "p:"
             public_port: 443
             connections_max: 10
             connections_per_address_max: 5
@@ -101,7 +124,7 @@ import Testing
             host: app.example.com
             path: /
             upstream: app
-            credentials: [session]
+            credentials: [session, certificate]
             require: { scopes: [read] }
             limit: few
             headers: authelia
@@ -149,7 +172,17 @@ import Testing
     @Test func `no value of the full file is a default`() throws {
         let configuration = try #require(load(Self.full).configuration)
         let listener = configuration.listeners[0]
-        #expect(listener.tls?.minimumVersion == .tls13)
+        let tls = try #require(listener.tls)
+        #expect(tls.rules.profile == .modern && tls.certificates[0].ocsp == "cert.pem")
+        let own = try #require(tls.rules.clientCertificates)
+        #expect(own.mode == .request && own.revocations == "crl.pem" && own.depth == 1 && own.issuer == "staff")
+        #expect(own.identifier == [.commonName] && own.roles == [Role("reader")] && own.prefix == "c:")
+        let host = try #require(tls.hosts.first)
+        #expect(host.names == ["app.example.com"] && host.rules.profile == .intermediate)
+        let clients = try #require(host.rules.clientCertificates)
+        #expect(clients.mode == .require && clients.depth == 2 && clients.identifier == [.uri, .dns])
+        #expect(clients.issuer == "partners" && clients.roles.isEmpty && clients.prefix == "p:")
+        #expect(configuration.tickets == .init(rotation: .hours(1), keysPath: "secret"))
         #expect(listener.publicPort == 443)
         #expect(listener.connectionsMax == 10 && listener.fieldsMax == 50 && listener.headBytesMax == 8192)
         #expect(listener.handshakeTimeout == .seconds(1) && listener.headTimeout == .seconds(2))

@@ -8,6 +8,7 @@ struct MemoryFiles: FileAccess {
         "cert.pem": .init(bytes: Array("-----BEGIN CERTIFICATE-----\nMA==\n".utf8), mode: 0o644),
         "key.pem": .init(bytes: Array("-----BEGIN PRIVATE KEY-----\nMA==\n".utf8), mode: 0o600),
         "keys.json": .init(bytes: Array(#"{"keys":[]}"#.utf8), mode: 0o644),
+        "crl.pem": .init(bytes: Array("-----BEGIN X509 CRL-----\nMA==\n".utf8), mode: 0o644),
         "secret": .init(bytes: Array("Zx8kQ2vLr0TnWb5yHs1uJd7mCe4gPf9a\n".utf8), mode: 0o600),
     ])
 

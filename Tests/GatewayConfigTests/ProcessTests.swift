@@ -47,40 +47,6 @@ import Testing
         #expect(!load(file(listener: "  - { address: 127.0.0.1:0 }\n  - { address: 127.0.0.1:0 }")).hasErrors)
     }
 
-    @Test func `a Unix socket has a mode, and a port has none`() throws {
-        func listener(_ keys: String) -> ConfigurationResult {
-            load(file(top: "trusted_proxies: unix", listener: "  - { address: \(keys) }"))
-        }
-        let plain = try #require(listener("'unix:/run/http.sock'").configuration).listeners[1]
-        #expect(plain.address == .unix(path: "/run/http.sock") && plain.mode == 0o600)
-        for (text, mode) in [("'0660'", 0o660), ("0660", 0o660), ("666", 0o666), ("'0777'", 0o777), ("000", 0)] {
-            let result = listener("'unix:/run/http.sock', mode: \(text)")
-            #expect(result.configuration?.listeners[1].mode == UInt32(mode), "\(text)")
-        }
-        for text in ["0o660", "660 ", "1777", "0888", "77", "00660", "rw", "-660"] {
-            #expect(listener("'unix:/run/http.sock', mode: '\(text)'").hasErrors, "\(text)")
-        }
-        #expect(
-            listener("127.0.0.1:1, mode: '0660'").lines.contains {
-                $0.hasPrefix("listeners[1].mode: the address is no Unix socket")
-            })
-        let admin = load(file(top: "admin: { address: 'unix:/run/admin.sock', mode: '0640' }")).configuration?.admin
-        #expect(admin?.address == .unix(path: "/run/admin.sock") && admin?.mode == 0o640)
-        #expect(load(file(top: "admin: { address: 127.0.0.1:1, mode: '0640' }")).hasErrors)
-        #expect(listener("'unix:/run/a'\n  - { address: 'unix:/run/a'").hasErrors == true)
-    }
-
-    @Test func `a Unix socket whose peers may not say who the client is, is worth a warning`() {
-        let listener = "  - { address: 'unix:/run/http.sock' }"
-        func problems(_ trusted: String) -> [ConfigurationProblem] {
-            load(file(top: "trusted_proxies: [\(trusted)]", listener: listener)).problems
-        }
-        #expect(problems("10.0.0.0/8").map(\.severity) == [.warning])
-        #expect(problems("10.0.0.0/8").first?.location.path == "listeners[1]")
-        #expect(problems("10.0.0.0/8, unix").isEmpty)
-        #expect(!problems("unix:/run/http.sock").isEmpty && !problems("Unix").isEmpty)
-    }
-
     @Test func `trusting everybody is worth a warning`() {
         for block in ["0.0.0.0/0", "::/0"] {
             let problems = load(file(top: "trusted_proxies: ['\(block)']")).problems

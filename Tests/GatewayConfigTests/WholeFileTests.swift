@@ -37,7 +37,8 @@ import Testing
         #expect(result.problems.map(\.description) == [])
         let configuration = try #require(result.configuration)
         #expect(configuration.listeners.first?.address == .tcp(host: "0.0.0.0", port: 8443))
-        #expect(configuration.listeners.first?.tls?.minimumVersion == .tls12)
+        let rules = configuration.listeners.first?.tls?.rules
+        #expect(rules?.profile == .intermediate && rules?.clientCertificates == nil)
         #expect(configuration.listeners.first?.headTimeout == .seconds(10))
         #expect(configuration.upstreams.first?.endpoints == [.tcp(host: "127.0.0.1", port: 5001)])
         #expect(configuration.authentication.jwt.first?.audiences == ["oms"])

@@ -90,6 +90,9 @@ import TestSupport
 
     // MARK: Facts
 
+    /// What would be resumed now: OpenSSL tells of a ticket that came with a resumed session of TLS 1.2 in no other way.
+    var session12: TLSTicket? { unsafe SSL_get1_session(session).map { unsafe TLSTicket(adopting: $0) } }
+
     var version: CInt { unsafe SSL_version(session) }
     var wasResumed: Bool { unsafe SSL_session_reused(session) == 1 }
 
@@ -235,6 +238,30 @@ import TestSupport
     fileprivate init(adopting pointer: OpaquePointer) { unsafe self.pointer = pointer }
 
     deinit { unsafe SSL_SESSION_free(pointer) }
+
+    /// The same with one byte of the gateway's ticket changed.
+    func changed(at offset: Int) -> TLSTicket? {
+        var ticket: UnsafePointer<UInt8>?
+        var count = 0
+        unsafe SSL_SESSION_get0_ticket(pointer, &ticket, &count)
+        guard let ticket = unsafe ticket, offset < count else { return nil }
+        // OpenSSL owns `count` bytes there while the session lives.
+        let known = unsafe Array(UnsafeBufferPointer(start: ticket, count: count))
+        var whole = [UInt8](repeating: 0, count: Int(unsafe i2d_SSL_SESSION(pointer, nil)))
+        // As many bytes as it says that there are.
+        unsafe whole.withUnsafeMutableBufferPointer { region in
+            var position = region.baseAddress
+            _ = unsafe i2d_SSL_SESSION(pointer, &position)
+        }
+        guard let start = whole.indices.first(where: { whole[$0...].starts(with: known) }) else { return nil }
+        whole[start + offset] ^= 1
+        // OpenSSL moves the pointer within the array.
+        let copy = unsafe whole.withUnsafeBufferPointer { region in
+            var position = region.baseAddress
+            return unsafe d2i_SSL_SESSION(nil, &position, region.count)
+        }
+        return unsafe copy.map { unsafe TLSTicket(adopting: $0) }
+    }
 }
 
 /// 1: the session's reference is ours now.

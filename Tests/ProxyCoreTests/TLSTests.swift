@@ -20,11 +20,12 @@ struct TLSTests {
 
     /// A worker with TLS in front of an endpoint that says `ok`.
     private func withTLS(
-        _ context: TLSContext? = nil, listener: (inout ListenerSettings) -> Void = { _ in },
-        _ body: (TestGateway) throws -> Void
+        _ context: TLSContext? = nil, ticketKeys: TicketKeys = TicketKeys(),
+        listener: (inout ListenerSettings) -> Void = { _ in }, _ body: (TestGateway) throws -> Void
     ) throws {
         let upstream = try FakeUpstream { _ in okResponse }
-        try withGateway(upstream, tls: try context ?? certificates.context(), listener: listener, body)
+        try withGateway(
+            upstream, tls: try context ?? certificates.context(), ticketKeys: ticketKeys, listener: listener, body)
     }
 
     private func isServed(_ client: TLSClient) -> Bool {
@@ -48,7 +49,7 @@ struct TLSTests {
             (nil, "first.test"), ("first.test", "first.test"), ("second.test", "second.test"),
             ("SECOND.Test", "second.test"), ("second.test.", "second.test"), ("third.test", "exact.wild.test"),
             ("a.wild.test", "second.test"), ("A.WILD.test", "second.test"), ("exact.wild.test", "exact.wild.test"),
-            ("a.b.wild.test", "first.test"), ("wild.test", "first.test"), (".wild.test", "second.test"),
+            ("a.b.wild.test", "first.test"), ("wild.test", "first.test"), (".wild.test", "first.test"),
             ("unknown.test", "first.test"), ("second.test.evil", "first.test"), ("127.0.0.1", "first.test"),
         ] as [(String?, String)], [TLS1_2_VERSION, TLS1_3_VERSION])
     func `the certificate is that of the name, exactly or by its first label, else the first`(
@@ -82,13 +83,13 @@ struct TLSTests {
             (TLS1_2_VERSION, "AES128-GCM-SHA256", false), (TLS1_2_VERSION, "ECDHE-ECDSA-NULL-SHA", false),
             (TLS1_2_VERSION, "AECDH-AES128-SHA", false),
         ] as [(CInt, String?, Bool)])
-    func `older versions and weaker ciphers get no handshake, nor TLS 1.2 where the minimum is 1.3`(
-        version: CInt, ciphers: String?, minimumVersionIsTLS13: Bool
+    func `older versions and weaker ciphers get no handshake, nor TLS 1.2 where the profile is modern`(
+        version: CInt, ciphers: String?, isModern: Bool
     ) throws {
         let isFine =
             version == TLS1_2_VERSION && ciphers?.hasSuffix("-GCM-SHA256") == true
             && ciphers?.hasPrefix("ECDHE") == true
-        try withTLS(try certificates.context(minimumVersionIsTLS13: minimumVersionIsTLS13)) { gateway in
+        try withTLS(try certificates.context(profile: isModern ? .modern : .intermediate)) { gateway in
             let client = try TLSClient(gateway, .init(version: version, ciphers: ciphers.map { $0 + ":@SECLEVEL=0" }))
             #expect(client.handshake() == isFine)
             #expect(gateway.record.all.isEmpty)
@@ -158,7 +159,7 @@ struct TLSTests {
             gateway, .init(serverName: serverName, version: version, resuming: ticket))
         #expect(isServed(client))
         #expect(client.wasResumed == isResumed)
-        return client.tickets
+        return isResumed && version == TLS1_2_VERSION ? [client.session12].compactMap { $0 } : client.tickets
     }
 
     @Test func `each TLS 1.3 handshake brings one ticket, a resumed one too`() throws {
@@ -179,17 +180,17 @@ struct TLSTests {
     func `a ticket of one worker is good at another, after a reload, and nowhere else`(version: CInt) throws {
         let keys = TicketKeys()
         var settings: ListenerSettings?
-        try withTLS(try certificates.context(tickets: keys)) { first in
+        try withTLS(ticketKeys: keys) { first in
             // One for each use: OpenSSL does not use a ticket of TLS 1.3 twice.
             let known = try (0..<3).map { _ in
                 try #require(try tickets(of: first, version: version, isResumed: false).first)
             }
-            try withTLS(try certificates.context(tickets: keys), listener: { settings = $0 }) { second in
+            try withTLS(ticketKeys: keys, listener: { settings = $0 }) { second in
                 _ = try tickets(of: second, version: version, resuming: known[0], isResumed: true)
                 // With other certificates, as after a renewal.
                 var reloaded = try #require(settings)
                 let renewed = try TestCertificates([["renewed.test"], ["first.test"]])
-                reloaded.tls = try renewed.context(tickets: keys)
+                reloaded.tls = try renewed.context()
                 let new = reloaded
                 _ = second.onWorker { worker, _ in worker.replaceListenerSettings([new]) }
                 _ = try tickets(of: second, version: version, resuming: known[1], isResumed: true)
@@ -201,6 +202,111 @@ struct TLSTests {
                 _ = try tickets(of: stranger, version: version, resuming: known[2], isResumed: false)
                 #expect(stranger.counters.handshakesResumed.value == 0)
             }
+        }
+    }
+
+    @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
+    func `a ticket is good while its key is among those of the worker, and comes anew under the first`(
+        version: CInt
+    ) throws {
+        let keys = (0..<3).map { _ in TicketKey.random() }
+        try withTLS(ticketKeys: TicketKeys([keys[0]])) { gateway in
+            func use(_ keys: [TicketKey]) { _ = gateway.onWorker { worker, _ in worker.use(TicketKeys(keys)) } }
+            let known = try (0..<4).map { _ in
+                try #require(try tickets(of: gateway, version: version, isResumed: false).first)
+            }
+            use([keys[1], keys[0]])
+            let renewed = try #require(
+                try tickets(of: gateway, version: version, resuming: known[0], isResumed: true).first)
+            use([keys[2], keys[1], keys[0]])
+            _ = try tickets(of: gateway, version: version, resuming: known[1], isResumed: true)
+            use([keys[2], keys[1]])
+            _ = try tickets(of: gateway, version: version, resuming: known[2], isResumed: false)
+            // The one that came with a resumption was made with the key that was first then.
+            _ = try tickets(of: gateway, version: version, resuming: renewed, isResumed: true)
+        }
+    }
+
+    @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION], [16, 40, 60, 100])
+    func `a ticket that was changed anywhere is not read`(version: CInt, offset: Int) throws {
+        try withTLS { gateway in
+            let known = try #require(try tickets(of: gateway, version: version, isResumed: false).first)
+            let changed = try #require(known.changed(at: offset))
+            _ = try tickets(of: gateway, version: version, resuming: changed, isResumed: false)
+        }
+    }
+
+    // MARK: Hosts with rules of their own
+
+    @Test(
+        arguments: [
+            ("strict.wild.test", true), ("STRICT.Wild.test.", true), ("a.strict.wild.test", false),
+            ("x.deep.test", true), ("y.x.deep.test", true), ("deep.test", false), (".deep.test", false),
+            ("xstrict.wild.test", false), ("second.test", false), (nil, false),
+        ] as [(String?, Bool)])
+    func `the rules of a connection are those of the name that its client asks for`(
+        name: (asked: String?, isStrict: Bool)
+    ) throws {
+        let hosts = TLSHosts(names: ["strict.wild.test", "*.deep.test"], rules: TLSRules(profile: .modern))
+        let context = try certificates.context(hosts: [hosts])
+        #expect(context.policies.count == 2 && !(context.policies[0] == context.policies[1]))
+        try withTLS(context) { gateway in
+            let old = try TLSClient(gateway, .init(serverName: name.asked, version: TLS1_2_VERSION))
+            #expect(isServed(old) == !name.isStrict)
+            let new = try TLSClient(gateway, .init(serverName: name.asked))
+            #expect(isServed(new) && new.version == TLS1_3_VERSION)
+            let numbers = gateway.onWorker { worker, _ in
+                worker.connections.values.compactMap { connection in
+                    context.policies.firstIndex { $0 == connection.handshake?.policy ?? context.policies[0] }
+                }
+            }
+            #expect(numbers?.contains(name.isStrict ? 1 : 0) == true)
+        }
+    }
+
+    @Test func `a host may be laxer than its listener`() throws {
+        let hosts = TLSHosts(names: ["second.test"], rules: TLSRules())
+        try withTLS(try certificates.context(profile: .modern, hosts: [hosts])) { gateway in
+            let lax = try TLSClient(gateway, .init(serverName: "second.test", version: TLS1_2_VERSION))
+            #expect(isServed(lax) && lax.certificateName == "second.test")
+            #expect(!(try TLSClient(gateway, .init(serverName: "first.test", version: TLS1_2_VERSION)).handshake()))
+        }
+    }
+
+    @Test func `a session that began under one host's rules does not go on under another's`() throws {
+        let hosts = TLSHosts(names: ["second.test"], rules: TLSRules(profile: .modern))
+        try withTLS(try certificates.context(hosts: [hosts])) { gateway in
+            func tickets(_ name: String, _ ticket: TLSTicket? = nil, isResumed: Bool) throws -> [TLSTicket] {
+                try self.tickets(
+                    of: gateway, version: TLS1_3_VERSION, resuming: ticket, isResumed: isResumed, serverName: name)
+            }
+            let lax = try #require(try tickets("first.test", isResumed: false).first)
+            let other = try #require(try tickets("first.test", isResumed: false).first)
+            let strict = try #require(try tickets("second.test", isResumed: false).first)
+            let again = try #require(try tickets("second.test", isResumed: false).first)
+            _ = try tickets("second.test", lax, isResumed: false)
+            _ = try tickets("first.test", strict, isResumed: false)
+            // Under the same rules it does, for another name too.
+            _ = try tickets("third.test", other, isResumed: true)
+            _ = try tickets("SECOND.test.", again, isResumed: true)
+        }
+    }
+
+    @Test func `with a reload the connections end whose rules are gone, and no others`() throws {
+        var settings: ListenerSettings?
+        let strict = TLSHosts(names: ["second.test"], rules: TLSRules(profile: .modern))
+        try withTLS(try certificates.context(hosts: [strict]), listener: { settings = $0 }) { gateway in
+            let kept = try TLSClient(gateway, .init(serverName: "first.test"))
+            let gone = try TLSClient(gateway, .init(serverName: "second.test"))
+            #expect(isServed(kept) && isServed(gone))
+            var reloaded = try #require(settings)
+            reloaded.tls = try certificates.context()
+            let new = reloaded
+            _ = gateway.onWorker { worker, _ in worker.replaceListenerSettings([new]) }
+            settings = nil
+            #expect(gone.readToEnd().text.isEmpty)
+            kept.send(get("/"))
+            #expect(kept.readAnswer().hasPrefix("HTTP/1.1 200"))
         }
     }
 

@@ -33,11 +33,11 @@ final class TestCertificates {
     }
 
     func context(
-        tickets: TicketKeys = TicketKeys(), minimumVersionIsTLS13: Bool = false,
-        protocols: [ApplicationProtocol] = [.http1]
+        profile: TLSProfile = .intermediate, protocols: [ApplicationProtocol] = [.http1], hosts: [TLSHosts] = []
     ) throws -> TLSContext {
         try TLSContext(
-            certificates: files, minimumVersionIsTLS13: minimumVersionIsTLS13, protocols: protocols, tickets: tickets)
+            TLSSettings(
+                certificates: files, protocols: protocols, rules: TLSRules(profile: profile), hosts: hosts))
     }
 
     /// A certificate and its key as PEM.

@@ -115,7 +115,8 @@ final class TestGateway: @unchecked Sendable {
 
     /// `configure` may change the settings before anything runs; ports are endpoints on loopback.
     init(
-        to ports: [UInt16] = [], tls: TLSContext? = nil, handler: (any RequestHandler)? = nil,
+        to ports: [UInt16] = [], tls: TLSContext? = nil, ticketKeys: TicketKeys = TicketKeys(),
+        handler: (any RequestHandler)? = nil,
         endpoints: [UpstreamPool.EndpointAddresses]? = nil,
         listener configureListener: (inout ListenerSettings) -> Void = { _ in },
         upstream configureUpstream: (inout UpstreamSettings) -> Void = { _ in },
@@ -155,6 +156,7 @@ final class TestGateway: @unchecked Sendable {
         if !addresses.isEmpty { filter.pool = UpstreamPool(upstream, endpoints: addresses, worker: worker) }
         if let handler { filter.handler = HandlerUpstream(handler, bodyBytesMax: 1000) }
         configureFilter(filter)
+        worker.use(ticketKeys)
         try worker.listen(on: socket.number, settings: settings)
         thread = try LoopThread(name: "test-worker") { [self] in worker.loop.run() }
     }
@@ -236,7 +238,7 @@ final class Flag: Sendable {
 
 /// Runs a gateway and its endpoint for the length of a test.
 func withGateway(
-    _ upstream: FakeUpstream, tls: TLSContext? = nil,
+    _ upstream: FakeUpstream, tls: TLSContext? = nil, ticketKeys: TicketKeys = TicketKeys(),
     listener configureListener: (inout ListenerSettings) -> Void = { _ in },
     upstream configureUpstream: (inout UpstreamSettings) -> Void = { _ in },
     filter configureFilter: (TestFilter) -> Void = { _ in },
@@ -244,7 +246,7 @@ func withGateway(
 ) throws {
     defer { upstream.stop() }
     let gateway = try TestGateway(
-        to: [upstream.port], tls: tls, listener: configureListener, upstream: configureUpstream,
+        to: [upstream.port], tls: tls, ticketKeys: ticketKeys, listener: configureListener, upstream: configureUpstream,
         filter: configureFilter)
     defer { gateway.stop() }
     try body(gateway)

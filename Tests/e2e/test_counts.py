@@ -1,4 +1,4 @@
-"""What one warm exchange (or MiB) costs in system calls, allocations and instructions: guards that do not depend on the clock.
+"""What one warm exchange (or MiB) costs in system calls, allocations and instructions: guards independent of the clock.
 
 `bench/counts` takes the same counts with more exchanges and of more works, and memory besides; the thresholds are in
 `bench/thresholds.json`.

@@ -140,7 +140,7 @@ def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         gateway.configuration["listeners"].append(
             {
                 "address": f"127.0.0.1:{gateway.strict_port}",
-                "tls": {"certificates": [first], "minimum_version": "1.3"},
+                "tls": {"certificates": [first], "profile": "modern"},
             }
         )
         gateway.configuration["routes"].append(route("raw", "/signed-in", **SIGNED_IN))

@@ -65,7 +65,7 @@ def _gateway(work: Work, site: Site) -> list[str]:
     ]
     if work.tls:
         certificate = f"{{ certificate: '{files.certificate}', key: '{files.certificate_key}' }}"
-        lines.append(f"    tls: {{ minimum_version: '1.3', certificates: [{certificate}] }}")
+        lines.append(f"    tls: {{ profile: modern, certificates: [{certificate}] }}")
     lines += [
         "upstreams:",
         "  app:",

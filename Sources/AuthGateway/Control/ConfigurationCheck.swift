@@ -1,6 +1,8 @@
+import EventLoop
 import GatewayConfig
 import IdentityModel
 import JOSE
+import ProxyCore
 
 /// Everything that has to hold for a configuration to be served: what reading it showed, its routes and tests, and the
 /// content of the files that it names. Each part is looked at whatever is wrong with the others.
@@ -20,6 +22,8 @@ struct ConfigurationCheck {
             let content = ContentCheck(file: file)
             problems += parts.certificates.flatMap(content.problems) + parts.keySets.compactMap(content.problem)
             problems += parts.secrets.compactMap(content.problem) + parts.authorities.compactMap(content.problem)
+            problems += parts.revocations.compactMap(content.revocationsProblem)
+            problems += [parts.ticketKeys].compactMap { $0.flatMap(content.ticketKeysProblem) }
         }
         self.problems = problems.inOrderOfTheFile
         let hasErrors = problems.contains { $0.severity == .error }
@@ -67,7 +71,43 @@ private struct ContentCheck {
                     key, "the key in '\(key.path)' does not belong to the certificate in '\(certificate.path)'",
                     cure: "name the key that the certificate was made for"))
         }
+        if let staple = pair.ocsp, let certificate = pair.certificate, problems.isEmpty {
+            do throws(TLSError) {
+                try TLSCheck.staple(staple.path, of: certificate.path)
+            } catch {
+                problems.append(
+                    self.error(
+                        staple, "the OCSP response cannot be stapled: \(error)",
+                        cure: "fetch a new one from the certificate's authority, or remove 'ocsp'"))
+            }
+        }
         return problems
+    }
+
+    func revocationsProblem(_ revocations: ConfigurationParts.File) -> ConfigurationProblem? {
+        do throws(TLSError) {
+            guard try TLSCheck.revocationsEnd(revocations.path) <= currentEpochSeconds() else { return nil }
+            // Not an error: the gateway refuses the clients, and what else changes in the file must not wait.
+            return ConfigurationProblem(
+                severity: .warning, file: file, location: revocations.location,
+                message: "a revocation list in '\(revocations.path)' has ended",
+                cure: "fetch a new one; every client certificate is refused until then")
+        } catch {
+            return self.error(
+                revocations, "the revocation lists cannot be used: \(error)",
+                cure: "name a PEM file with a list of each authority")
+        }
+    }
+
+    func ticketKeysProblem(_ ticketKeys: ConfigurationParts.File) -> ConfigurationProblem? {
+        do throws(TicketKeysError) {
+            _ = try TicketKeyFile.read(ticketKeys.path)
+            return nil
+        } catch {
+            return self.error(
+                ticketKeys, "the keys of session tickets cannot be used: \(error)",
+                cure: "write lines that `openssl rand 80 | base64 -w 0` prints")
+        }
     }
 
     func problem(_ keySet: ConfigurationParts.KeySet) -> ConfigurationProblem? {

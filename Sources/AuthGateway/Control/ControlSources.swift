@@ -154,12 +154,20 @@ final class AdminSocket: Sendable {
 }
 
 extension GatewayConfiguration {
-    /// Files whose change is taken over without a signal: certificates, keys, key sets, authorities.
+    /// Files whose change is taken over without a signal: certificates, keys, key sets, authorities,
+    /// revocation lists, staples, keys of session tickets.
     var watchedFiles: [String] {
         var files: [String] = []
         for tls in listeners.compactMap(\.tls) {
-            for certificate in tls.certificates { files += [certificate.certificate, certificate.key] }
+            for certificate in tls.certificates {
+                files += [certificate.certificate, certificate.key] + [certificate.ocsp].compactMap { $0 }
+            }
+            for rules in [tls.rules] + tls.hosts.map(\.rules) {
+                guard let clients = rules.clientCertificates else { continue }
+                files += [clients.authorities] + [clients.revocations].compactMap { $0 }
+            }
         }
+        files += [tickets.keysPath].compactMap { $0 }
         for issuer in authentication.jwt {
             switch issuer.keys {
             case .file(let path): files.append(path)

@@ -36,6 +36,9 @@ final class ControlThread: @unchecked Sendable {
     private let readiness: ServingState
     private let mailbox: Mailbox
     private var watcher: FileWatcher
+    private var ticketKeys: TicketKeyRing
+    /// Staples and revocation lists that have ended and were reported.
+    private var reportedEnds: Set<String> = []
     private var isReloading = false
     /// Workers take over the last snapshot; until all have, no other may open or close sockets.
     private var isHandingOver = false
@@ -52,7 +55,7 @@ final class ControlThread: @unchecked Sendable {
 
     init(
         options: RunOptions, builder: SnapshotBuilder, snapshot: GatewaySnapshot, sockets: ListeningSockets,
-        adminSocket: AdminSocket?, workerCount: Int, accessLog: AccessLog?, logger: Logger
+        adminSocket: AdminSocket?, workerCount: Int, ticketKeys: [TicketKey]?, accessLog: AccessLog?, logger: Logger
     ) throws(SystemError) {
         let metrics = builder.process.metrics
         self.options = options
@@ -64,6 +67,7 @@ final class ControlThread: @unchecked Sendable {
         let readiness = ServingState()
         self.readiness = readiness
         watcher = FileWatcher(snapshot.configuration.watchedFiles)
+        self.ticketKeys = TicketKeyRing(file: ticketKeys, now: .monotonic)
         let services = GatewayServices(
             revocations: builder.process.revocations, memoryLimits: builder.process.memoryLimits,
             accessLog: accessLog, metrics: metrics)
@@ -71,6 +75,7 @@ final class ControlThread: @unchecked Sendable {
         for index in 0..<workerCount {
             let host = try WorkerHost(index: index, services: services)
             try host.prepare(snapshot, sockets: sockets.lent(toWorker: index))
+            host.use(self.ticketKeys.keys)
             workers.append(host)
         }
         balance = WorkerHost.balance(workers)
@@ -182,6 +187,8 @@ final class ControlThread: @unchecked Sendable {
         ticks += 1
         builder.process.remoteKeys.poll(logger: logger)
         if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
+        if ticketKeys.rotate(at: .monotonic, every: snapshot.configuration.tickets.rotation) { giveTicketKeys() }
+        reportEnds(now: currentEpochSeconds())
         if ticks % 30 == 0 { resolveNames() }
         if ticks % 300 == 0 { purgeSessions() }
         logRefusals()
@@ -247,6 +254,37 @@ final class ControlThread: @unchecked Sendable {
                 for worker in workers { worker.mailbox.post { _ in worker.update(resolved) } }
             }
         }
+    }
+
+    // MARK: Files that end
+
+    private func giveTicketKeys() {
+        let keys = ticketKeys.keys
+        for worker in workers { worker.mailbox.post { _ in worker.use(keys) } }
+    }
+
+    /// Says once of each staple and revocation list that it has ended while it was in use.
+    private func reportEnds(now: Int64) {
+        for context in snapshot.listenerSettings.compactMap(\.tls) {
+            for staple in context.staples where now >= staple.goodUntil {
+                reportEnd(
+                    of: staple.path, staple.goodUntil,
+                    "the OCSP response in '\(staple.path)' has ended, and is stapled no more",
+                    cure: "fetch a new one")
+            }
+            for policy in context.policies {
+                guard let path = policy.revocationsPath, let end = policy.revocationsEnd, now >= end else { continue }
+                reportEnd(
+                    of: path, end,
+                    "a revocation list in '\(path)' has ended, and every client certificate under it is refused",
+                    cure: "fetch a new one")
+            }
+        }
+    }
+
+    private func reportEnd(of path: String, _ end: Int64, _ message: String, cure: String) {
+        guard reportedEnds.insert("\(path) \(end)").inserted else { return }
+        logger.warning("config.warning", metadata: ["problem": "\(message); \(cure)"])
     }
 
     // MARK: Reload
@@ -317,6 +355,7 @@ final class ControlThread: @unchecked Sendable {
             throw StartError("\(options.configurationPath): \(error)")
         }
         snapshot = new
+        if ticketKeys.take(loaded.ticketKeys, at: .monotonic) { giveTicketKeys() }
         builder.process.remoteKeys.keep(onlyOf: new.configuration)
         watcher = loaded.watcher
         for worker in workers {

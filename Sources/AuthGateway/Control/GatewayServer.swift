@@ -86,16 +86,15 @@ public enum GatewayServer {
         try GatewayProcess.checkUser(configuration, options)
         try checkAccount(result, options, logger)
         let metrics = MetricRegistry()
-        let tickets = TicketKeys()
         let workerCount = configuration.workers ?? max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN)))
         // With the privileges of the start: keys and low ports.
-        let contexts = try tlsContexts(configuration, tickets)
+        let (contexts, ticketKeys) = try tlsFiles(configuration)
         let sockets = ListeningSockets()
         let account = try GatewayProcess.accountToBecome(configuration.user)
         try sockets.open(configuration, workers: workerCount, as: account)
         let adminSocket = try AdminSocket.open(configuration.admin, as: account)
         if let account { try GatewayProcess.become(account) }
-        let resources = try openResources(configuration, options, tickets, metrics, logger)
+        let resources = try openResources(configuration, options, metrics, logger)
         let builder = SnapshotBuilder(process: resources)
         let snapshot: GatewaySnapshot
         let settings = builder.listenerSettings(configuration, contexts, sockets)
@@ -111,7 +110,8 @@ public enum GatewayServer {
         do throws(SystemError) {
             let control = try ControlThread(
                 options: options, builder: builder, snapshot: snapshot, sockets: sockets,
-                adminSocket: adminSocket, workerCount: workerCount, accessLog: accessLog, logger: logger)
+                adminSocket: adminSocket, workerCount: workerCount, ticketKeys: ticketKeys, accessLog: accessLog,
+                logger: logger)
             try control.serve()
         } catch {
             throw StartError("\(error)")
@@ -165,11 +165,13 @@ public enum GatewayServer {
         for problem in problems { logger.warning("user.ignored", metadata: ["problem": "\(problem)"]) }
     }
 
-    private static func tlsContexts(
-        _ configuration: GatewayConfiguration, _ tickets: TicketKeys
-    ) throws(StartError) -> [TLSContext?] {
-        do throws(TLSError) {
-            return try SnapshotBuilder.tlsContexts(configuration, tickets)
+    private static func tlsFiles(
+        _ configuration: GatewayConfiguration
+    ) throws(StartError) -> ([TLSContext?], [TicketKey]?) {
+        do {
+            return (
+                try SnapshotBuilder.tlsContexts(configuration), try SnapshotBuilder.ticketKeys(configuration)
+            )
         } catch {
             throw StartError("\(error)")
         }
@@ -188,7 +190,7 @@ public enum GatewayServer {
     }
 
     private static func openResources(
-        _ configuration: GatewayConfiguration, _ options: RunOptions, _ tickets: TicketKeys,
+        _ configuration: GatewayConfiguration, _ options: RunOptions,
         _ metrics: MetricRegistry, _ logger: Logger
     ) throws(StartError) -> ProcessResources {
         let (database, keys) = try IdentityStore.open(configuration)
@@ -201,7 +203,7 @@ public enum GatewayServer {
         let seed = RateLimitSeed.random()
         let resources = ProcessResources(
             database: database, identityKeys: keys, hasher: hasher, signInThrottle: MemorySignInThrottle(seed: seed),
-            revocations: RevocationTable(), ticketKeys: tickets, limitSeed: seed,
+            revocations: RevocationTable(), limitSeed: seed,
             memoryLimits: MemoryRateLimitStore(),
             remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), bodyFiles: BodyFiles(),
             temporaryFolder: GatewayProcess.temporaryFolder(options.environment), metrics: metrics, logger: logger)

@@ -28,8 +28,15 @@ final class GatewaySnapshot: Sendable {
         let redirectToHTTPSPort: UInt16?
         let targetPolicy: TargetPolicy
         let managedFields: ManagedFields
+        let tls: TLSContext?
+        /// Who client certificates name, by the number of the policy in `tls`; `nil` where none are asked for.
+        let certificateSources: [CertificateAuthenticator?]
 
-        init(_ listener: GatewayConfiguration.Listener) {
+        init(
+            _ listener: GatewayConfiguration.Listener, tls: TLSContext?, certificateSources: [CertificateAuthenticator?]
+        ) {
+            self.tls = tls
+            self.certificateSources = certificateSources
             redirectToHTTPSPort = listener.redirectToHTTPSPort
             targetPolicy = TargetPolicy(allowInvalidUTF8: listener.allowInvalidUTF8)
             managedFields = ManagedFields(underscoreHeaders: listener.underscoreHeaders)
@@ -86,7 +93,14 @@ final class GatewaySnapshot: Sendable {
         self.sessions = sessions
         self.endpoints = endpoints
         self.redisAddresses = redisAddresses
-        listeners = configuration.listeners.map(Listener.init)
+        listeners = zip(configuration.listeners, listenerSettings).map { listener, settings in
+            let rules = listener.tls.map { [$0.rules] + $0.hosts.map(\.rules) } ?? []
+            return Listener(
+                listener, tls: settings.tls,
+                certificateSources: rules.map { rules in
+                    rules.clientCertificates.map { CertificateAuthenticator($0, in: configuration) }
+                })
+        }
         upstreamSettings = configuration.upstreams.map(UpstreamSettings.init)
         trustedProxies = TrustedProxies(configuration.trustedProxies)
         cookieNames = SessionCookieNames(configured: sessionCookie.name, others: [IdentityHandler.formCookieName])

@@ -18,7 +18,6 @@ struct ProcessResources: Sendable {
     let hasher: PasswordHasher
     let signInThrottle: MemorySignInThrottle
     let revocations: RevocationTable
-    let ticketKeys: TicketKeys
     let limitSeed: RateLimitSeed
     let memoryLimits: MemoryRateLimitStore
     let remoteKeys: RemoteKeySets

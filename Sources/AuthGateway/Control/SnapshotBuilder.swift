@@ -22,6 +22,8 @@ struct SnapshotBuilder {
         let configuration: GatewayConfiguration
         let compiled: CompiledRoutes
         let contexts: [TLSContext?]
+        /// From their file; `nil` where the process has keys of its own.
+        let ticketKeys: [TicketKey]?
         let endpoints: [[UpstreamPool.EndpointAddresses]]
         let redisAddresses: [NetworkAddress]
         /// Knows the files as they were before any of them was read: what changes while they are is noticed.
@@ -33,10 +35,11 @@ struct SnapshotBuilder {
     func read(_ options: RunOptions) throws(StartError) -> Loaded {
         let ((configuration, compiled), warnings) = try GatewayServer.load(options)
         let watcher = FileWatcher(configuration.watchedFiles)
-        do throws(TLSError) {
+        do {
             return Loaded(
                 configuration: configuration, compiled: compiled,
-                contexts: try SnapshotBuilder.tlsContexts(configuration, process.ticketKeys),
+                contexts: try SnapshotBuilder.tlsContexts(configuration),
+                ticketKeys: try SnapshotBuilder.ticketKeys(configuration),
                 endpoints: SnapshotBuilder.resolve(configuration.upstreams),
                 redisAddresses: SnapshotBuilder.resolve(configuration.redis), watcher: watcher,
                 warnings: warnings)
@@ -46,22 +49,21 @@ struct SnapshotBuilder {
     }
 
     /// For each listener with TLS its context; reads certificates and keys.
-    static func tlsContexts(
-        _ configuration: GatewayConfiguration, _ tickets: TicketKeys
-    ) throws(TLSError) -> [TLSContext?] {
+    static func tlsContexts(_ configuration: GatewayConfiguration) throws(TLSError) -> [TLSContext?] {
         var contexts: [TLSContext?] = []
         for listener in configuration.listeners {
             guard let tls = listener.tls else {
                 contexts.append(nil)
                 continue
             }
-            contexts.append(
-                try TLSContext(
-                    certificates: tls.certificates.map { CertificateFiles(certificate: $0.certificate, key: $0.key) },
-                    minimumVersionIsTLS13: tls.minimumVersion == .tls13,
-                    protocols: tls.protocols.map(ApplicationProtocol.init), tickets: tickets))
+            contexts.append(try TLSContext(TLSSettings(tls)))
         }
         return contexts
+    }
+
+    /// The keys of session tickets, where they come from a file.
+    static func ticketKeys(_ configuration: GatewayConfiguration) throws(TicketKeysError) -> [TicketKey]? {
+        try configuration.tickets.keysPath.map { path throws(TicketKeysError) in try TicketKeyFile.read(path) }
     }
 
     /// What each listener holds for the workers.
@@ -200,6 +202,7 @@ struct SnapshotBuilder {
 
     private func authenticators(_ configuration: GatewayConfiguration) throws(SnapshotError) -> [TokenAuthenticator] {
         let prefixes = configuration.authentication.jwt.map(\.prefix)
+        let certificatePrefixes = configuration.clientCertificateSources.map(\.prefix)
         var authenticators: [TokenAuthenticator] = []
         for (index, issuer) in configuration.authentication.jwt.enumerated() {
             var others: [String?] = prefixes
@@ -212,7 +215,8 @@ struct SnapshotBuilder {
                 authenticators.append(
                     TokenAuthenticator(
                         issuer: issuer, verifier: verifier, remoteKeys: remote,
-                        prefix: SourcePrefix(issuer.prefix, others: others + [nil]), roleScopes: configuration.roles))
+                        prefix: SourcePrefix(issuer.prefix, others: others + certificatePrefixes + [nil]),
+                        roleScopes: configuration.roles))
             } catch {
                 throw SnapshotError("\(issuer.location.path): \(error)")
             }
@@ -247,7 +251,10 @@ struct SnapshotBuilder {
 
     /// The session's subjects are one more source beside the issuers.
     private func sessionPrefix(_ configuration: GatewayConfiguration) -> SourcePrefix {
-        SourcePrefix(nil, others: configuration.authentication.jwt.map(\.prefix))
+        SourcePrefix(
+            nil,
+            others: configuration.authentication.jwt.map(\.prefix)
+                + configuration.clientCertificateSources.map(\.prefix))
     }
 
     // MARK: Limits
@@ -325,22 +332,45 @@ extension SignatureAlgorithm {
     }
 }
 
-extension ApplicationProtocol {
-    init(_ name: GatewayConfiguration.TLS.ApplicationProtocol) {
-        self =
-            switch name {
-            case .http2: .http2
-            case .http1: .http1
-            }
-    }
-}
-
 extension GatewayConfiguration.Listener {
     /// The port that clients see; for a Unix socket without `public_port` the usual one of its scheme.
     func portSeen(boundTo port: UInt16) -> UInt16 {
         if let publicPort { return publicPort }
         guard case .unix = address else { return port }
         return tls == nil ? 80 : 443
+    }
+}
+
+extension TLSSettings {
+    init(_ tls: GatewayConfiguration.TLS) {
+        self.init(
+            certificates: tls.certificates.map {
+                CertificateFiles(certificate: $0.certificate, key: $0.key, ocsp: $0.ocsp)
+            },
+            protocols: tls.protocols.map { name in
+                switch name {
+                case .http2: .http2
+                case .http1: .http1
+                }
+            },
+            rules: TLSRules(tls.rules), hosts: tls.hosts.map { TLSHosts(names: $0.names, rules: TLSRules($0.rules)) })
+    }
+}
+
+extension TLSRules {
+    init(_ rules: GatewayConfiguration.TLS.Rules) {
+        let profile: TLSProfile =
+            switch rules.profile {
+            case .intermediate: .intermediate
+            case .modern: .modern
+            }
+        self.init(
+            profile: profile,
+            clientCertificates: rules.clientCertificates.map { files in
+                ClientCertificateFiles(
+                    isRequired: files.mode == .require, authorities: files.authorities,
+                    revocations: files.revocations, depth: files.depth)
+            })
     }
 }
 

@@ -79,6 +79,8 @@ final class WorkerHost: @unchecked Sendable {
         for (pool, resolved) in zip(pools, endpoints) { pool.update(resolved) }
     }
 
+    func use(_ keys: TicketKeys) { worker.use(keys) }
+
     func stopListening(besides names: Set<String>) { worker.stopListening(besides: names) }
 
     func drain(whenDrained: @escaping @Sendable () -> Void) { worker.drain(whenDrained: whenDrained) }

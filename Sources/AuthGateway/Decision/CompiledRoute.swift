@@ -46,6 +46,7 @@ final class CompiledRoute: Sendable {
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
+    private let acceptsCertificate: Bool
 
     /// Resolves the names in a route of the file.
     /// - Throws: when a name is not in the configuration, which its reader should have noticed.
@@ -89,6 +90,7 @@ final class CompiledRoute: Sendable {
         securityFields = SecurityFields(route.securityHeaders)
         acceptsSession = route.access != .open && route.credentials.contains(.session)
         acceptsJWT = route.access != .open && route.credentials.contains(.jwt)
+        acceptsCertificate = route.access != .open && route.credentials.contains(.certificate)
     }
 
     /// Whether a credential of this kind counts here; on open routes none does.
@@ -97,6 +99,7 @@ final class CompiledRoute: Sendable {
         case .none: false
         case .session: acceptsSession
         case .jwt: acceptsJWT
+        case .certificate: acceptsCertificate
         }
     }
 

@@ -33,6 +33,8 @@ enum CredentialFault: String, Equatable, Sendable, CaseIterable {
     case revoked
     /// The name that the application would know the subject by could be that of another source's subject.
     case ambiguousName = "ambiguous_name"
+    /// A certificate without a name of the configured kinds.
+    case nameless
 }
 
 /// What judging the credential of a request came to. A store that failed is no state: it is answered 503 before.

@@ -61,7 +61,7 @@ struct RouteTestRunner {
         case .rule(let index): rule = index
         }
         let claims = claims(of: test)
-        let kind: CredentialKind = route.accepts(.session) ? .session : .jwt
+        let kind: CredentialKind = [.session, .jwt].first { route.accepts($0) } ?? .certificate
         let decision = decide(
             route: route, rule: rule, claims: claims, credential: claims == nil ? .absent : .valid(kind),
             isPreflight: false)

@@ -18,6 +18,8 @@ final class ExchangeState {
     /// The snapshot that judges this exchange to its end.
     var snapshot: WorkerSnapshot?
     var route: CompiledRoute?
+    /// Who a client certificate names for the request's host; `nil` where none is asked for.
+    var certificateSource: CertificateAuthenticator?
     var rule: Int?
     /// The next limit of the stage's list.
     var limitIndex = 0
@@ -53,6 +55,7 @@ final class ExchangeState {
         stage = .beforeAuthentication
         self.snapshot = snapshot
         route = nil
+        certificateSource = nil
         rule = nil
         limitIndex = 0
         credential = nil

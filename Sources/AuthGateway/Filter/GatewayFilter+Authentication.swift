@@ -17,8 +17,30 @@ extension GatewayFilter {
             }
             return nil
         }
+        if route.accepts(.certificate), let certificate = exchange.handshake?.clientCertificate {
+            judge(certificate, exchange, state)
+            return nil
+        }
         if route.accepts(.session) { return judgeCookie(exchange, state) }
         return nil
+    }
+
+    /// A certificate was verified in the handshake, by the rules of the request's host; whom it names is said here.
+    private func judge(_ certificate: ClientCertificate, _ exchange: Exchange, _ state: ExchangeState) {
+        guard let snapshot = state.snapshot, let source = state.certificateSource else {
+            state.credentialState = .invalid(.unsupported)
+            state.refusal = CredentialRefusal(.unsupported, nil)
+            return
+        }
+        switch snapshot.certificates.credential(for: certificate, by: source) {
+        case .success(let credential):
+            state.credential = credential
+            state.credentialState = .valid(.certificate)
+            checkName(state)
+        case .failure(let refusal):
+            state.credentialState = .invalid(refusal.fault)
+            state.refusal = refusal
+        }
     }
 
     private func judgeAuthorization(_ exchange: Exchange, _ state: ExchangeState, _ index: Int) {

@@ -1,3 +1,4 @@
+import EventLoop
 import HTTPModel
 import ProxyCore
 
@@ -15,6 +16,7 @@ extension GatewayFilter {
             response.closes = true
             return response
         }
+        if let refusal = misdirected(exchange, state, settings) { return refusal }
         switch exchange.head.method {
         case .connect:
             var response = refuse(exchange, state, status: 501, reason: "connect")
@@ -42,6 +44,28 @@ extension GatewayFilter {
         if let port = settings.redirectToHTTPSPort, !state.isSecure {
             return redirectToHTTPS(exchange, state, port: port)
         }
+        return nil
+    }
+
+    /// The connection's handshake must have run under the rules that hold for the request's host: those of the name
+    /// that the client asked for say nothing of another host (RFC 9110 section 15.5.20).
+    private func misdirected(
+        _ exchange: Exchange, _ state: ExchangeState, _ listener: GatewaySnapshot.Listener
+    ) -> LocalResponse? {
+        guard let tls = listener.tls else { return nil }
+        let number = state.host.withBytes { tls.policy(forName: $0) }
+        guard let handshake = exchange.handshake, handshake.policy == tls.policies[number] else {
+            return refuse(exchange, state, status: 421, reason: "tls_policy")
+        }
+        guard let certificate = handshake.clientCertificate else { return nil }
+        let now = currentEpochSeconds()
+        // As if the client came now: with a new handshake it learns why.
+        guard now < certificate.goodUntil, now < handshake.policy.revocationsEnd ?? .max else {
+            var response = refuse(exchange, state, status: 421, reason: "client_certificate_ended")
+            response.closes = true
+            return response
+        }
+        state.certificateSource = listener.certificateSources[number]
         return nil
     }
 

@@ -17,6 +17,7 @@ final class WorkerSnapshot {
     let shared: GatewaySnapshot
     let pools: [UpstreamPool]
     let tokens: TokenCache
+    let certificates = CertificateCache(entriesMax: 10_000)
     let redis: RedisRateLimit?
     let routeCounters: [RouteCounters]
 

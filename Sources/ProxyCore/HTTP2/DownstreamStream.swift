@@ -9,6 +9,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
     let peer: IPAddress
     let peerPort: UInt16
     let isSecure = true
+    let handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
     var state = DownstreamState.closed
@@ -40,6 +41,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
     init(_ connection: HTTP2Connection) {
         peer = connection.peer
         peerPort = connection.peerPort
+        handshake = connection.handshake
         listener = connection.listener
         worker = connection.worker
         registration = worker.loop.register(handler: self)

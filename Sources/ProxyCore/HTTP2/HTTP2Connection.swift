@@ -10,6 +10,7 @@ internal import Telemetry
 final class HTTP2Connection: EventHandler, ServedConnection {
     let peer: IPAddress
     let peerPort: UInt16
+    let handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
     let session: HTTP2Session
@@ -47,6 +48,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     ) {
         peer = connection.peer
         peerPort = connection.peerPort
+        handshake = connection.handshake
         listener = connection.listener
         worker = connection.worker
         self.registration = registration
@@ -251,6 +253,11 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     /// Calls `body` with each exchange under way; it may cut the exchange.
     func forEachExchange(_ body: (Exchange) -> Void) {
         for stream in streams { if let exchange = stream.exchange { body(exchange) } }
+    }
+
+    func isUnderPolicy(of context: TLSContext?) -> Bool {
+        guard let handshake, let context else { return false }
+        return context.policies.contains { $0 == handshake.policy }
     }
 
     // MARK: Ends

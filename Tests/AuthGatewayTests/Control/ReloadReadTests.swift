@@ -23,7 +23,7 @@ struct ReloadReadTests {
             process: ProcessResources(
                 database: database, identityKeys: keys, hasher: try PasswordHasher(),
                 signInThrottle: MemorySignInThrottle(seed: seed), revocations: RevocationTable(),
-                ticketKeys: TicketKeys(), limitSeed: seed, memoryLimits: MemoryRateLimitStore(),
+                limitSeed: seed, memoryLimits: MemoryRateLimitStore(),
                 remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), bodyFiles: BodyFiles(), temporaryFolder: "/tmp",
                 metrics: MetricRegistry(), logger: Logger(label: "test")))
     }

@@ -133,7 +133,7 @@ extension Decision {
         let credentials =
             [CredentialState.absent] + CredentialKind.allCases.map { .valid($0) }
             + CredentialFault.allCases.map { .invalid($0) }
-        let accepted: [[CredentialKind]] = [[], [.session], [.jwt], [.session, .jwt], [.none]]
+        let accepted: [[CredentialKind]] = [[], [.session], [.jwt], [.session, .jwt], [.certificate], [.none]]
         var outcomes: [String: Int] = [:]
         for access in accesses {
             for kinds in accepted {
@@ -164,7 +164,7 @@ extension Decision {
             }
         }
         let total: Int = outcomes.values.reduce(0, +)
-        #expect(total == 170_240)
+        #expect(total == 233_472)
         #expect(outcomes.values.allSatisfy { $0 > 1_000 } && outcomes.count == 3)
     }
 }
