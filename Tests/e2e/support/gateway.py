@@ -111,7 +111,7 @@ class Gateway:
         assert self.program.is_running, f"ended with {self.program.process.returncode}:\n{self.log()[-3000:]}"
         try:
             return requests.get(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def stop(self) -> None:
