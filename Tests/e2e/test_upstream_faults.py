@@ -348,12 +348,12 @@ def test_an_early_answer_to_a_large_upload_arrives(client: Client, broken: FakeU
         connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     broken.script = refuse_early
-    fields = [("Content-Length", "50000000")]
     if client.version == "HTTP/1.1":
-        assert client.ask("/public/x", fields, "POST", body=bytes(10_000_000)).status == 413
+        answer = client.ask("/public/x", [("Content-Length", "50000000")], "POST", body=bytes(10_000_000))
+        assert answer.status == 413
         return
     with client.gateway.http2() as connection:
-        stream = connection.request("/public/x", fields, "POST", ends=False)
+        stream = connection.request("/public/x", [("content-length", "50000000")], "POST", ends=False)
         connection.upload(stream, bytes(10_000_000), ends=False)
         answer = connection.answer(stream)
         assert (answer.status, answer.is_ended) == (413, True), answer
