@@ -1,7 +1,6 @@
 """HTTP/2 downstream: requests, bodies, streams beside each other, windows, ends."""
 
 import base64
-import hashlib
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from support.gateway import Gateway, route
 from support.http2 import Connection
 from support.processes import wait_until
 from support.upstream import OK, FakeUpstream, UpstreamConnection, answer_always
+from support.websocket import accept_for
 from support.wire import responses
 
 KIB = 1024
@@ -348,11 +348,6 @@ def test_a_client_that_never_asks_is_closed(start_gateway, own_upstream: FakeUps
         whole = connection.block([(":method", "GET")])
         connection.send(http2.frame(http2.HEADERS, http2.END_STREAM, 1, whole))
         connection.until_closed()
-
-
-def accept_for(key: str) -> bytes:
-    digest = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
-    return base64.b64encode(digest)
 
 
 def switch(connection: UpstreamConnection) -> None:

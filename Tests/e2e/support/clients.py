@@ -131,7 +131,7 @@ class OverHTTP2(Client):
         raw = [tuple(part.encode("latin-1") if isinstance(part, str) else part for part in pair) for pair in fields]
         connection.send(connection.head(number, connection.encoder.encode(raw, huffman=huffman), body is None))
         if body is not None:
-            connection.data(number, body, ends=not trailers)
+            connection.upload(number, body, ends=not trailers)
         if trailers:
             block = connection.block([(name.lower(), value) for name, value in trailers])
             connection.send(frame(HEADERS, END_STREAM | END_HEADERS, number, block))

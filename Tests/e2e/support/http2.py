@@ -128,6 +128,8 @@ class Connection:
         #: What the peer has given more than at the beginning, by stream; 0 is the connection.
         self.window_given: dict[int, int] = {}
         self.acknowledgements = 0
+        #: What may still be sent, on the connection (0) and on each stream that has said so.
+        self.windows: dict[int, int] = {0: 65_535}
         #: The longest frame that the peer may send.
         self.frame_size_max = values.get("frame_size", 16_384)
         self._input = b""
@@ -185,6 +187,29 @@ class Connection:
         parts = [body[start : start + 16_384] for start in range(0, max(len(body), 1), 16_384)]
         for index, part in enumerate(parts):
             self.send(frame(DATA, END_STREAM if ends and index == len(parts) - 1 else 0, stream, part))
+
+    def upload(self, stream: int, body: bytes, ends: bool = True) -> None:
+        """DATA frames within the windows that the peer gives, until its answer is over or the connection is."""
+        first = self.settings.get(WINDOW, 65_535)
+        answer, start = self.streams[stream], 0
+        while start < len(body) or (ends and not body):
+            given = self.windows.setdefault(stream, 0)
+            room = min(first + given, self.windows[0], 16_384)
+            if body and room <= 0:
+                self.until(
+                    lambda: answer.is_over or self.windows[0] > 0 and first + self.windows[stream] > 0,
+                    "there is window or an answer",
+                )
+                if answer.is_over:
+                    return
+                continue
+            part = body[start : start + room]
+            start += len(part)
+            self.windows[0] -= len(part)
+            self.windows[stream] -= len(part)
+            self.send(frame(DATA, END_STREAM if ends and start == len(body) else 0, stream, part))
+            if not body:
+                return
 
     # In
 
@@ -288,6 +313,8 @@ class Connection:
                 self.send(frame(PING, ACK, 0, payload))
         elif kind == WINDOW_UPDATE:
             self.window_given[number] = self.window_given.get(number, 0) + struct.unpack(">I", payload)[0]
+        else:
+            self.windows[number] = self.windows.get(number, 0) + struct.unpack(">I", payload)[0]
         else:
             raise AssertionError(f"an unexpected frame of type {kind}")
 
