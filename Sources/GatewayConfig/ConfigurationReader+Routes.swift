@@ -28,6 +28,7 @@ extension ConfigurationReader {
         let preflight = optional(Keys.preflight, in: section)
         let allowEncoded = list(Keys.allowEncoded, in: section)
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
+        let requestTimeout = optional(Keys.requestTimeout, in: section)
         let securityHeaders = self.securityHeaders(.route, in: section, over: outer)
         let trailers = self.section("trailers", in: section)
         let requestTrailers = list(Keys.requestTrailers, in: trailers)
@@ -42,7 +43,7 @@ extension ConfigurationReader {
             location: section.location, name: name ?? path, host: host, path: path,
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
-            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax,
+            allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax, requestTimeout: requestTimeout,
             requestTrailers: requestTrailers ?? [], responseTrailers: responseTrailers ?? [],
             securityHeaders: securityHeaders)
         parts.routes.append(.init(route: route, isSound: isWhole))

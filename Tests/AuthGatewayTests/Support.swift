@@ -39,7 +39,7 @@ enum Fixture {
         GatewayConfiguration.Route(
             location: location(index), name: "\(host ?? "")\(path)", host: host, path: path, target: target,
             access: access, credentials: credentials, limits: limits, headers: .auth, forwardCredential: false,
-            preflightPass: preflightPass, allowEncoded: allowEncoded, bodyBytesMax: nil,
+            preflightPass: preflightPass, allowEncoded: allowEncoded, bodyBytesMax: nil, requestTimeout: nil,
             requestTrailers: [], responseTrailers: [], securityHeaders: .init())
     }
 

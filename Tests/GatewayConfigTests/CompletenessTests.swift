@@ -25,6 +25,8 @@ import Testing
             handshake_timeout: 1s
             head_timeout: 2s
             body_timeout: 3s
+            body_rate_min: 1KiB
+            request_timeout: 5m
             idle_timeout: 4s
             tunnel_idle_timeout: 5s
             head_bytes_max: 8KiB
@@ -103,6 +105,7 @@ import Testing
             preflight: pass
             allow_encoded: ["%2F"]
             body_bytes_max: 1MiB
+            request_timeout: 1m
             trailers: { request: [x-checksum], response: [Server-Timing] }
             security_headers:
               hsts: off

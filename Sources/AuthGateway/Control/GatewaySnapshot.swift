@@ -28,11 +28,14 @@ final class GatewaySnapshot: Sendable {
         let redirectToHTTPSPort: UInt16?
         let targetPolicy: TargetPolicy
         let managedFields: ManagedFields
+        /// In nanoseconds; `nil` for no bound.
+        let requestTimeout: UInt64?
 
         init(_ listener: GatewayConfiguration.Listener) {
             redirectToHTTPSPort = listener.redirectToHTTPSPort
             targetPolicy = TargetPolicy(allowInvalidUTF8: listener.allowInvalidUTF8)
             managedFields = ManagedFields(underscoreHeaders: listener.underscoreHeaders)
+            requestTimeout = listener.requestTimeout?.nanosecondsForTimers
         }
     }
 

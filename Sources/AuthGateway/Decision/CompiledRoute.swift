@@ -37,6 +37,8 @@ final class CompiledRoute: Sendable {
     /// The longest request body; `nil` for no bound.
     let bodyBytesMax: Int?
     let securityFields: SecurityFields
+    /// In nanoseconds; `nil` for what the listener says.
+    let requestTimeout: UInt64?
     /// Fields behind a body that are passed on; `nil` for none.
     let trailers: TrailerNames?
     private let limits: LimitIndices
@@ -79,6 +81,7 @@ final class CompiledRoute: Sendable {
         allowEncoded = route.allowEncoded
         bodyBytesMax = route.bodyBytesMax
         securityFields = SecurityFields(route.securityHeaders)
+        requestTimeout = route.requestTimeout?.nanosecondsForTimers
         let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
         trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
         acceptsSession = route.access != .open && route.credentials.contains(.session)
