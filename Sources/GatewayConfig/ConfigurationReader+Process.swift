@@ -72,6 +72,8 @@ extension ConfigurationReader {
         let handshakeTimeout = value(Keys.handshakeTimeout, in: section)
         let headTimeout = value(Keys.headTimeout, in: section)
         let bodyTimeout = value(Keys.bodyTimeout, in: section)
+        let bodyRateMin = value(Keys.bodyRateMin, in: section)
+        let requestTimeout = optional(Keys.requestTimeout, in: section)
         let idleTimeout = value(Keys.idleTimeout, in: section)
         let tunnelIdleTimeout = value(Keys.tunnelIdleTimeout, in: section)
         let headBytesMax = value(Keys.headBytesMax, in: section)
@@ -88,7 +90,8 @@ extension ConfigurationReader {
             connectionsPerAddressMax: connectionsPerAddressMax, proxyProtocol: proxyProtocol ?? [],
             handshakeTimeout: handshakeTimeout,
             headTimeout: headTimeout,
-            bodyTimeout: bodyTimeout, idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
+            bodyTimeout: bodyTimeout, bodyRateMin: bodyRateMin, requestTimeout: requestTimeout,
+            idleTimeout: idleTimeout, tunnelIdleTimeout: tunnelIdleTimeout,
             headBytesMax: headBytesMax, fieldsMax: fieldsMax, chunkExtensionBytesMax: chunkExtensionBytesMax,
             http2: http2, allowInvalidUTF8: allowInvalidUTF8, underscoreHeaders: underscoreHeaders)
     }

@@ -32,6 +32,7 @@ extension ConfigurationReader {
         let bodyBytesMax = optional(Keys.bodyBytesMax, in: section)
         let bufferRequest = value(Keys.bufferRequest, in: section)
         let bufferResponse = value(Keys.bufferResponse, in: section)
+        let requestTimeout = optional(Keys.requestTimeout, in: section)
         let trailers = self.section("trailers", in: section)
         let requestTrailers = list(Keys.requestTrailers, in: trailers)
         let responseTrailers = list(Keys.responseTrailers, in: trailers)
@@ -47,7 +48,7 @@ extension ConfigurationReader {
             target: target ?? .upstream(""), access: access ?? .rules([]), credentials: credentials ?? [],
             limits: limits, headers: headers, forwardCredential: forwardCredential, preflightPass: preflight != nil,
             allowEncoded: Set(allowEncoded ?? []), bodyBytesMax: bodyBytesMax, bufferRequest: bufferRequest,
-            bufferResponse: bufferResponse,
+            bufferResponse: bufferResponse, requestTimeout: requestTimeout,
             requestTrailers: requestTrailers ?? [], responseTrailers: responseTrailers ?? [],
             securityHeaders: securityHeaders)
         parts.routes.append(.init(route: route, isSound: isWhole))

@@ -146,6 +146,10 @@ public struct GatewayConfiguration: Sendable {
         public var headTimeout: Duration
         /// The longest silence while a request body is being read.
         public var bodyTimeout: Duration
+        /// The slowest that a request body may come, in bytes for each second, averaged over `bodyTimeout`.
+        public var bodyRateMin: Int
+        /// The longest time from a complete head to the end of the answer; `nil` is no bound.
+        public var requestTimeout: Duration?
         /// How long a connection may wait for its next request.
         public var idleTimeout: Duration
         /// The longest time an upgraded connection may be silent in both directions.
@@ -491,6 +495,8 @@ public struct GatewayConfiguration: Sendable {
         public var bufferRequest: Bool
         /// Takes answers from the application as fast as it gives them.
         public var bufferResponse: Bool
+        /// The longest time from a complete head to the end of the answer; `nil` is that of the listener.
+        public var requestTimeout: Duration?
         /// Names of trailer fields that the application gets, lower case.
         public var requestTrailers: [String]
         /// Names of trailer fields that the client gets, lower case.

@@ -58,6 +58,10 @@ extension Settings {
         static let responseTrailers = Setting.optional(
             "routes[].trailers.response", .trailerName, absent: "none", isList: true,
             help: "Trailer fields of answers that the client gets; all others are dropped.")
+        static let requestTimeout = Setting.optional(
+            "routes[].request_timeout", .duration(.milliseconds(100) ... .days(7)), absent: "that of the listener",
+            help: "Longest time from a complete request head to the end of the answer, of whatever kind: upgraded "
+                + "connections and event streams too.")
         static let methods = Setting.optional(
             "routes[].rules[].methods", .method, absent: "every method", isList: true,
             help: "The first rule whose methods match decides; GET covers HEAD; where none does, 405.")
@@ -87,7 +91,7 @@ extension Settings {
                 methods,
                 SettingGroup("routes[].rules[].require", .requirement, help: "What the rule asks of the subject."),
                 ruleLimit, credentials, limit, headers, forwardCredential, preflight, allowEncoded, bodyBytesMax,
-                bufferRequest, bufferResponse,
+                bufferRequest, bufferResponse, requestTimeout,
                 SettingGroup(
                     "routes[].trailers", .mapping(word: nil), help: "Fields behind a body that are passed on."),
                 requestTrailers, responseTrailers,

@@ -77,6 +77,15 @@ enum Settings {
         static let bodyTimeout = Setting.with(
             "listeners[].body_timeout", timeout, default: .seconds(30),
             help: "Longest silence while a request body is read; less than 1 KiB within it counts as silence.")
+        static let bodyRateMin = Setting.with(
+            "listeners[].body_rate_min", .size(0...1 << 20), default: 240,
+            help:
+                "The slowest that a request body may come, in bytes for each second, averaged over `body_timeout`; less "
+                + "is a 408. Time in which the application does not read is not the client's.")
+        static let requestTimeout = Setting.optional(
+            "listeners[].request_timeout", .duration(.milliseconds(100) ... .days(7)), absent: "no bound",
+            help: "Longest time from a complete request head to the end of the answer. Upgraded connections and event "
+                + "streams are left out.")
         static let idleTimeout = Setting.with(
             "listeners[].idle_timeout", timeout, default: .seconds(60),
             help: "How long a connection may wait for its next request.")
@@ -115,7 +124,7 @@ enum Settings {
                 address, mode,
             ] + TLS.listeners + [
                 redirectToHTTPS, publicPort, connectionsMax, connectionsPerAddressMax, proxyProtocol, handshakeTimeout,
-                headTimeout, bodyTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
+                headTimeout, bodyTimeout, bodyRateMin, requestTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
                 chunkExtensionBytesMax,
                 SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
                 streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,

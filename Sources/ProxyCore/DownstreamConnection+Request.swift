@@ -73,7 +73,7 @@ extension DownstreamConnection {
         switch result {
         case .bytes(let count):
             bodyBytesSinceDeadline += count
-            if bodyBytesSinceDeadline >= DownstreamConnection.bodyProgressBytes {
+            if bodyBytesSinceDeadline >= listener.settings.bodyProgressBytes {
                 bodyBytesSinceDeadline = 0
                 setDeadline(listener.settings.bodyTimeout)
             }
@@ -109,6 +109,4 @@ extension DownstreamConnection {
     }
 
     static let lingerBytesMax = 1 << 20
-    /// A body that brings less than this within its timeout counts as silent.
-    static let bodyProgressBytes = 1024
 }

@@ -88,7 +88,12 @@ extension DownstreamSide {
     var requestHasArrived: Bool { requestBody.isFinished }
 
     /// The upstream takes more of the body, or of what the tunnel brings.
-    func upstreamTakesMore() { if state == .exchanging || state == .tunnel { advance() } }
+    func upstreamTakesMore() {
+        guard state == .exchanging || state == .tunnel else { return }
+        // While the endpoint took nothing the client could not send: only now its time begins.
+        if state == .exchanging, !requestBody.isFinished, !hasOutput { setDeadline(listener.settings.bodyTimeout) }
+        advance()
+    }
 
     /// Reads more of the body and passes it on; `false` when there is nothing to do now.
     func moveRequestBody() -> Bool {

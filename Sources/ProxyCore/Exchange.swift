@@ -126,6 +126,15 @@ public import HTTPModel
         downstream?.abort(ExchangeError(side: .gateway, step: step, status: 0))
     }
 
+    /// Ends an exchange that has lasted too long: by an answer if none has begun, else by cutting it.
+    public func timeOut() {
+        guard let downstream else { return }
+        let isComplete = downstream.requestIsComplete
+        downstream.fail(
+            ExchangeError(
+                side: isComplete ? .upstream : .downstream, step: "request.timeout", status: isComplete ? 504 : 408))
+    }
+
     /// Goes on after `suspend`. Ignored when the exchange has ended meanwhile: pass the generation seen before.
     public func proceed(_ verdict: Verdict, generation: UInt64) {
         guard generation == self.generation else { return }

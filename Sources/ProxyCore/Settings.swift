@@ -23,6 +23,8 @@ public struct ListenerSettings: Sendable {
     public var headTimeout: UInt64
     /// The longest silence within a body, and the longest stall of a client that does not read its answer.
     public var bodyTimeout: UInt64
+    /// A body that brings less than this within `bodyTimeout` counts as silent: the slowest that a client may send.
+    public var bodyProgressBytes: Int
     /// The longest wait for a next request.
     public var idleTimeout: UInt64
     /// The longest silence of an upgraded connection, both ways.
@@ -41,7 +43,8 @@ public struct ListenerSettings: Sendable {
         name: String, tls: TLSContext?, port: UInt16, connectionsMax: Int,
         connections: ConnectionCount = ConnectionCount(), connectionsPerAddressMax: Int? = nil,
         proxyPeers: PeerSet? = nil, handshakeTimeout: UInt64,
-        headTimeout: UInt64, bodyTimeout: UInt64, idleTimeout: UInt64, tunnelIdleTimeout: UInt64,
+        headTimeout: UInt64, bodyTimeout: UInt64, bodyProgressBytes: Int = ListenerSettings.bodyProgressBytesMin,
+        idleTimeout: UInt64, tunnelIdleTimeout: UInt64,
         headLimits: HeadLimits, chunkExtensionBytesMax: Int, http2: HTTP2Settings = HTTP2Settings(),
         filterIndex: Int
     ) {
@@ -55,6 +58,7 @@ public struct ListenerSettings: Sendable {
         self.handshakeTimeout = handshakeTimeout
         self.headTimeout = headTimeout
         self.bodyTimeout = bodyTimeout
+        self.bodyProgressBytes = bodyProgressBytes
         self.idleTimeout = idleTimeout
         self.tunnelIdleTimeout = tunnelIdleTimeout
         self.headLimits = headLimits
@@ -62,6 +66,9 @@ public struct ListenerSettings: Sendable {
         self.http2 = http2
         self.filterIndex = filterIndex
     }
+
+    /// A few bytes now and then are silence, whatever the rate.
+    public static let bodyProgressBytesMin = 1024
 }
 
 /// One named pool of endpoints. Lengths of time are in nanoseconds.

@@ -40,7 +40,7 @@ enum Fixture {
             location: location(index), name: "\(host ?? "")\(path)", host: host, path: path, target: target,
             access: access, credentials: credentials, limits: limits, headers: .auth, forwardCredential: false,
             preflightPass: preflightPass, allowEncoded: allowEncoded, bodyBytesMax: nil, bufferRequest: false,
-            bufferResponse: false,
+            bufferResponse: false, requestTimeout: nil,
             requestTrailers: [], responseTrailers: [],
             securityHeaders: .init())
     }

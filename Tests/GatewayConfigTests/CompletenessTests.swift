@@ -48,6 +48,8 @@ import Testing
             handshake_timeout: 1s
             head_timeout: 2s
             body_timeout: 3s
+            body_rate_min: 1KiB
+            request_timeout: 5m
             idle_timeout: 4s
             tunnel_idle_timeout: 5s
             head_bytes_max: 8KiB
@@ -134,6 +136,7 @@ import Testing
             body_bytes_max: 1MiB
             buffer_request: true
             buffer_response: true
+            request_timeout: 1m
             trailers: { request: [x-checksum], response: [Server-Timing] }
             security_headers:
               hsts: off

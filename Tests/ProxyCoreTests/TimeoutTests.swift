@@ -50,6 +50,44 @@ struct TimeoutTests {
         }
     }
 
+    @Test func `a body that comes more slowly than it may is a 408, however often a byte comes`() throws {
+        let upstream = try FakeUpstream { peer, _ in _ = peer.readToEnd() }
+        try withGateway(
+            upstream,
+            listener: {
+                $0.bodyTimeout = Self.short
+                $0.bodyProgressBytes = 100_000
+            }
+        ) { gateway in
+            let client = try gateway.connect()
+            client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10000000\r\n\r\n")
+            // More than a kilobyte within the timeout, and never silent.
+            let piece = String(repeating: "x", count: 500)
+            while gateway.record.all.isEmpty, client.send(piece) { _ = eventually(within: 10) { false } }
+            #expect(
+                gateway.record.ends(1)[0].error == ExchangeError(side: .downstream, step: "request.body", status: 408))
+        }
+    }
+
+    @Test func `a body that is just fast enough takes as long as it takes`() throws {
+        let upstream = try FakeUpstream { _ in okResponse }
+        try withGateway(
+            upstream,
+            listener: {
+                $0.bodyTimeout = 10 * Self.short
+                $0.bodyProgressBytes = 4096
+            }
+        ) { gateway in
+            let client = try gateway.connect()
+            client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: \(20 * 4096)\r\n\r\n")
+            for _ in 0..<20 {
+                client.send([UInt8](repeating: 1, count: 4096))
+                _ = eventually(within: 100) { false }
+            }
+            #expect(client.readMessage().status == 200)
+        }
+    }
+
     @Test func `an upstream that never answers is a 504, one that answers no connect too`() throws {
         let upstream = try FakeUpstream { peer, _ in _ = peer.readToEnd() }
         try withGateway(upstream, upstream: { $0.firstByteTimeout = Self.short }) { gateway in

@@ -1,6 +1,7 @@
 """Whoever is slow, or stays for ever: each wait has an end, and a tunnel ends with its session (R46, R64)."""
 
 import contextlib
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.gateway import COOKIE, Gateway
 from support.processes import wait_until
-from support.upstream import FakeUpstream, UpstreamConnection, answer_always
+from support.upstream import OK, FakeUpstream, UpstreamConnection, answer_always
 from support.wire import connect, read_all, read_response, responses
 
 HOST = b"Host: raw.demo.localhost\r\n"
@@ -136,11 +137,15 @@ def ticking(head: bytes):
     def script(connection: UpstreamConnection) -> None:
         connection.read_head()
         connection.send(head)
-        while True:
-            connection.send(b"4\r\ntick\r\n")
-            time.sleep(0.1)
+        tick(connection)
 
     return script
+
+
+def tick(connection: UpstreamConnection) -> None:
+    while True:
+        connection.send(b"4\r\ntick\r\n")
+        time.sleep(0.1)
 
 
 STREAMS = {
@@ -172,6 +177,119 @@ def test_R64_a_stream_ends_within_a_second_of_its_session(upstream: FakeUpstream
         with contextlib.suppress(ConnectionError):
             while peer.recv(4096):
                 assert time.monotonic() < deadline, f"{kind} is alive a second after sign-out"
+
+
+def drip(send, is_answered, bytes_per_second: int, seconds: float) -> bool:
+    """Sends twenty times a second for so long; whether it was answered meanwhile."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if is_answered():
+            return True
+        with contextlib.suppress(ConnectionError):
+            send(b"x" * (bytes_per_second // 20))
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture
+def steady(upstream: FakeUpstream, start_gateway) -> Gateway:
+    """Bodies have to bring ten kilobytes a second, looked at each second."""
+    gateway = start_gateway({"raw": upstream.port}, {"stop_timeout": "500ms"}, is_started=False)
+    for listener in gateway.configuration["listeners"][:2]:
+        listener.update(body_timeout="1s", body_rate_min="10KB")
+    gateway.write()
+    return gateway.start()
+
+
+@pytest.mark.parametrize(("rate", "is_refused"), [(4_000, True), (40_000, False)])
+@pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/2"])
+def test_R46_a_body_has_its_rate(steady: Gateway, upstream: FakeUpstream, protocol: str, rate: int, is_refused: bool):
+    """4 KB a second are far from silent."""
+    if protocol == "HTTP/2":
+        with steady.http2() as connection:
+            stream = connection.request("/public/x", method="POST", ends=False)
+
+            def is_answered() -> bool:
+                connection.ping()
+                return connection.streams[stream].status is not None
+
+            assert drip(lambda data: connection.data(stream, data, ends=False), is_answered, rate, 3) == is_refused
+            if not is_refused:
+                connection.data(stream, b"", ends=True)
+            assert connection.answer(stream).status == (408 if is_refused else 200)
+        return
+    with steady.connect() as peer:
+        peer.sendall(POST + CHUNKED)
+
+        def is_answered() -> bool:
+            peer.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                return bool(peer.recv(1, socket.MSG_PEEK))
+            peer.settimeout(5)
+            return False
+
+        def send(data: bytes) -> None:
+            peer.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+
+        assert drip(send, is_answered, rate, 3) == is_refused
+        peer.settimeout(5)
+        if not is_refused:
+            peer.sendall(b"0\r\n\r\n")
+        assert read_response(peer).status == (408 if is_refused else 200)
+
+
+PLAIN_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("where", ["listener", "route"])
+@pytest.mark.parametrize("kind", [*STREAMS, "a download"])
+def test_R46_a_request_has_its_time(upstream: FakeUpstream, start_gateway, kind: str, where: str):
+    """The listener's time is not for what is meant to last; the route's is for everything."""
+    head, fields = STREAMS.get(kind, (PLAIN_STREAM, b""))
+    upstream.script = ticking(head)
+    own = timed(start_gateway, upstream, where)
+    lasts = kind in STREAMS and where == "listener"
+    with own.connect() as peer:
+        peer.sendall(b"GET /public/x HTTP/1.1\r\n" + HOST + fields + b"\r\n")
+        peer.settimeout(5)
+        assert peer.recv(4096).split(b"\r\n")[0].split()[1] == head.split()[1]
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < began + 3 and peer.recv(4096):
+                pass
+        assert (time.monotonic() - began >= 3) == lasts, kind
+    if not lasts:
+        wait_until(lambda: '"error_step":"request.timeout"' in own.log(), "the log says so")
+
+
+def timed(start_gateway, upstream: FakeUpstream, where: str) -> Gateway:
+    gateway = start_gateway({"raw": upstream.port}, {"stop_timeout": "500ms"}, is_started=False)
+    key = f"{where}s"
+    # The routes are those of every test: not to be changed where they are.
+    gateway.configuration[key] = [{**place, "request_timeout": "1s"} for place in gateway.configuration[key]]
+    gateway.write()
+    return gateway.start()
+
+
+def test_R46_a_request_has_its_time_over_http2(upstream: FakeUpstream, start_gateway):
+    def script(connection: UpstreamConnection) -> None:
+        head = connection.read_head()
+        if b"/public/silent" in head:
+            connection.read_some()
+        elif b"/public/download" in head:
+            connection.send(PLAIN_STREAM)
+            tick(connection)
+        else:
+            connection.send(OK)
+
+    upstream.script = script
+    own = timed(start_gateway, upstream, "listener")
+    with own.http2() as connection:
+        assert connection.get("/public/silent").status == 504
+        download = connection.request("/public/download")
+        connection.until(lambda: connection.streams[download].is_over, "the download is cut")
+        assert connection.streams[download].status == 200 and connection.streams[download].reset_code is not None
+        assert connection.get("/public/quick").status == 200, "the connection goes on"
 
 
 def test_one_slow_client_does_not_hold_up_its_worker(start_gateway, upstream: FakeUpstream):

@@ -31,6 +31,8 @@ final class GatewaySnapshot: Sendable {
         let tls: TLSContext?
         /// Who client certificates name, by the number of the policy in `tls`; `nil` where none are asked for.
         let certificateSources: [CertificateAuthenticator?]
+        /// In nanoseconds; `nil` for no bound.
+        let requestTimeout: UInt64?
 
         init(
             _ listener: GatewayConfiguration.Listener, tls: TLSContext?, certificateSources: [CertificateAuthenticator?]
@@ -40,6 +42,7 @@ final class GatewaySnapshot: Sendable {
             redirectToHTTPSPort = listener.redirectToHTTPSPort
             targetPolicy = TargetPolicy(allowInvalidUTF8: listener.allowInvalidUTF8)
             managedFields = ManagedFields(underscoreHeaders: listener.underscoreHeaders)
+            requestTimeout = listener.requestTimeout?.nanosecondsForTimers
         }
     }
 

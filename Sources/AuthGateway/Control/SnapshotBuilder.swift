@@ -84,6 +84,7 @@ struct SnapshotBuilder {
                     handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
                     headTimeout: listener.headTimeout.nanosecondsForTimers,
                     bodyTimeout: listener.bodyTimeout.nanosecondsForTimers,
+                    bodyProgressBytes: listener.bodyProgressBytes,
                     idleTimeout: listener.idleTimeout.nanosecondsForTimers,
                     tunnelIdleTimeout: listener.tunnelIdleTimeout.nanosecondsForTimers,
                     headLimits: HeadLimits(
@@ -333,6 +334,13 @@ extension SignatureAlgorithm {
 }
 
 extension GatewayConfiguration.Listener {
+    /// What a body has to bring within `body_timeout`.
+    var bodyProgressBytes: Int {
+        // A timeout has an hour at most, a rate a megabyte.
+        let milliseconds = Int(bodyTimeout.clampedNanoseconds / 1_000_000)
+        return max(ListenerSettings.bodyProgressBytesMin, bodyRateMin * milliseconds / 1000)
+    }
+
     /// The port that clients see; for a Unix socket without `public_port` the usual one of its scheme.
     func portSeen(boundTo port: UInt16) -> UInt16 {
         if let publicPort { return publicPort }

@@ -40,6 +40,8 @@ final class CompiledRoute: Sendable {
     let buffersRequest: Bool
     /// Whether answers are taken faster than their clients take them.
     let buffersResponse: Bool
+    /// In nanoseconds; `nil` for what the listener says.
+    let requestTimeout: UInt64?
     /// Fields behind a body that are passed on; `nil` for none.
     let trailers: TrailerNames?
     let securityFields: SecurityFields
@@ -85,6 +87,7 @@ final class CompiledRoute: Sendable {
         bodyBytesMax = route.bodyBytesMax
         buffersRequest = route.bufferRequest
         buffersResponse = route.bufferResponse
+        requestTimeout = route.requestTimeout?.nanosecondsForTimers
         let hasTrailers = !route.requestTrailers.isEmpty || !route.responseTrailers.isEmpty
         trailers = hasTrailers ? TrailerNames(request: route.requestTrailers, response: route.responseTrailers) : nil
         securityFields = SecurityFields(route.securityHeaders)

@@ -33,6 +33,10 @@ final class ExchangeState {
     var watchedGeneration: UInt64 = 0
     /// The store is being asked whether the session still lives.
     var isBeingWatched = false
+    /// When the whole exchange must be over.
+    var deadline: MonotonicInstant?
+    /// The answer is a stream of events without end (`text/event-stream`).
+    var isEventStream = false
     /// Since when nobody could say whether the session still lives.
     var doubtedSince: MonotonicInstant?
     var isPreflight = false
@@ -65,6 +69,8 @@ final class ExchangeState {
         watchedGeneration = 0
         isBeingWatched = false
         doubtedSince = nil
+        deadline = nil
+        isEventStream = false
         isPreflight = false
         isNavigation = false
         decision = "allow"

@@ -207,6 +207,20 @@ extension GatewayFilter {
 }
 
 extension Span<UInt8> {
+    /// Whether the value of a `Content-Type` names this type, in any case, with parameters or without.
+    func holdsMediaType(_ name: StaticString) -> Bool {
+        let length = name.utf8CodeUnitCount
+        guard count >= length else { return false }
+        for index in 0..<length {
+            // Within the literal, whose letters are small.
+            let wanted = unsafe name.utf8Start[index]
+            let byte = self[index]
+            guard byte == wanted || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) && byte | 0x20 == wanted
+            else { return false }
+        }
+        return count == length || [UInt8(ascii: ";"), UInt8(ascii: " "), UInt8(ascii: "\t")].contains(self[length])
+    }
+
     /// Whether the bytes begin with a literal's.
     func starts(with text: StaticString) -> Bool {
         guard count >= text.utf8CodeUnitCount else { return false }

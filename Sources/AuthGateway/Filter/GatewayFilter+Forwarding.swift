@@ -164,6 +164,8 @@ extension GatewayFilter {
                     head.fields[index].isDropped = true
                 }
             case .xRequestID: head.fields[index].isDropped = true
+            case .contentType where state.deadline != nil:
+                state.isEventStream = bytes.extracting(field.value.range).holdsMediaType("text/event-stream")
             default: continue
             }
         }

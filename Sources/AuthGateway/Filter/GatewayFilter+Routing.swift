@@ -97,6 +97,9 @@ extension GatewayFilter {
         if let bodyBytesMax = route.bodyBytesMax { exchange.bodyBytesMax = UInt64(bodyBytesMax) }
         exchange.trailers = route.trailers
         exchange.allowsUpgrade = route.target != .identity
+        if let timeout = route.requestTimeout ?? snapshot.listener(of: exchange)?.requestTimeout {
+            state.deadline = loop.now.advanced(byNanoseconds: timeout)
+        }
         return nil
     }
 

@@ -3,8 +3,8 @@ import GatewayConfig
 import IdentityModel
 import ProxyCore
 
-/// Ends what outlives its credential: an upgraded connection or a stream that goes on after its session was ended, or
-/// after its token, certificate or session ran out, or its certificate's
+/// Ends what takes longer than `request_timeout`, and what outlives its credential: an upgraded connection or a stream that
+/// goes on after its session was ended, or after its token, certificate or session ran out, or its certificate's
 /// authorities or revocation lists are others. Looked at four times a second, over the exchanges that are open; requests pay
 /// nothing. With the least age of a stream that is within a second of the end, the store's answer included.
 extension GatewayFilter {
@@ -18,6 +18,10 @@ extension GatewayFilter {
 
     private func examine(_ exchange: Exchange, _ doubtMax: UInt64) {
         let state = exchange.gatewayState
+        if isOverdue(exchange, state) {
+            exchange.timeOut()
+            return
+        }
         // What the identity service does is short, and may be the very end of the session.
         guard let credential = state.credential, state.stage == .forward, state.route?.target != .identity else {
             return
@@ -77,6 +81,15 @@ extension GatewayFilter {
             state.watchedGeneration = generation
             state.doubtedSince = nil
         }
+    }
+
+    /// Whether its whole time is over. That of the listener is not for what is meant to last.
+    private func isOverdue(_ exchange: Exchange, _ state: ExchangeState) -> Bool {
+        // Without a snapshot it is none yet, and what stands in the state is of the exchange before it.
+        guard state.snapshot != nil, let deadline = state.deadline, MonotonicInstant.current() >= deadline else {
+            return false
+        }
+        return state.route?.requestTimeout != nil || !(exchange.isUpgraded || state.isEventStream)
     }
 
     /// A request that was let in is answered; what goes on long after its answer began is a stream.

@@ -130,7 +130,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
 
     private func noteProgress(_ byteCount: Int) {
         bytesSinceDeadline += byteCount
-        guard bytesSinceDeadline >= DownstreamConnection.bodyProgressBytes, state == .exchanging else { return }
+        guard bytesSinceDeadline >= listener.settings.bodyProgressBytes, state == .exchanging else { return }
         bytesSinceDeadline = 0
         setDeadline(listener.settings.bodyTimeout)
     }

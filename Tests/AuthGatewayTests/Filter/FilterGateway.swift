@@ -101,6 +101,7 @@ final class FilterGateway: @unchecked Sendable {
           - { host: app.example.test, path: /public, upstream: app, public: true }
           - { host: app.example.test, path: /optional, upstream: app, optional: true }
           - { host: app.example.test, path: /stream, upstream: app, require: { authenticated: true } }
+          - { host: app.example.test, path: /quick, upstream: app, public: true, request_timeout: 300ms }
           - { host: app.example.test, path: /books, upstream: app, require: { scopes: [books:read] } }
           - { host: app.example.test, path: /limited, upstream: app, require: { authenticated: true }, limit: few }
           - { host: app.example.test, path: /kept, upstream: app, require: { authenticated: true }, forward_credential: true }
@@ -117,7 +118,10 @@ final class FilterGateway: @unchecked Sendable {
         self.seen = seen
         upstream = try FakeUpstream { request in
             seen.add(request)
-            if request.startLine.contains("/stream") { return "HTTP/1.1 200 OK\r\n\r\nbeginning" }
+            if request.startLine.contains("silent") { return "" }
+            if request.startLine.contains("/stream") || request.startLine.contains("endless") {
+                return "HTTP/1.1 200 OK\r\n\r\nbeginning"
+            }
             return "HTTP/1.1 200 OK\r\nSet-Cookie: gateway_session=forged; Path=/\r\nSet-Cookie: own=1\r\n"
                 + "Content-Length: 2\r\n\r\nok"
         }

@@ -56,6 +56,72 @@ struct WatchTests {
         }
     }
 
+    // MARK: The whole request
+
+    private func withWatch(_ body: (FilterGateway) throws -> Void) throws {
+        let gateway = try FilterGateway(doubtMax: Self.long)
+        defer { gateway.stop() }
+        try body(gateway)
+    }
+
+    @Test func `an answer that takes longer than the whole request may is a 504, and the connection goes on`() throws {
+        try withWatch { gateway in
+            let client = try Peer(port: gateway.port)
+            client.send(FilterGateway.text("/quick?silent"))
+            #expect(client.readMessage().status == 504)
+            client.send(FilterGateway.text("/quick"))
+            #expect(client.readMessage().status == 200)
+        }
+    }
+
+    @Test func `a body that takes longer is a 408`() throws {
+        try withWatch { gateway in
+            let client = try Peer(port: gateway.port)
+            client.send(FilterGateway.text("/quick", ["Content-Length: 10"], method: "POST") + "abc")
+            #expect(client.readMessage().status == 408)
+            #expect(client.sawEnd())
+        }
+    }
+
+    @Test func `an answer without an end is cut`() throws {
+        try withWatch { gateway in
+            let client = try Peer(port: gateway.port)
+            client.send(FilterGateway.text("/quick?endless"))
+            #expect(client.read(until: "beginning").hasPrefix("HTTP/1.1 200"))
+            #expect(client.readToEnd().end == .reset)
+        }
+    }
+
+    @Test func `the time of one request is not that of the next, nor of a head that is not complete`() throws {
+        try withWatch { gateway in
+            let client = try Peer(port: gateway.port)
+            client.send(FilterGateway.text("/quick"))
+            #expect(client.readMessage().status == 200)
+            let ann = try gateway.signIn("A").field
+            client.send("GET /optional HTTP/1.1\r\nHost: app.example.test\r\n")
+            // Two looks, and the time of the first request is long over.
+            _ = eventually(within: 800) { false }
+            client.send(ann + "\r\n\r\n")
+            #expect(client.readMessage().status == 200)
+            gateway.sessions.hold()
+            gateway.revocations.revokeAll()
+            client.send(FilterGateway.text("/optional", [ann]))
+            _ = eventually(within: 800) { false }
+            gateway.sessions.release()
+            #expect(client.readMessage().status == 200)
+        }
+    }
+
+    @Test(arguments: [
+        ("text/event-stream", true), ("Text/Event-Stream; charset=utf-8", true), ("text/event-stream ;a", true),
+        ("text/event-streams", false), ("text/event-strea", false), ("text/html", false), ("", false),
+        ("text\u{0F}event-stream", false),
+    ])
+    func `a media type is known by its name, in any case`(value: String, isOne: Bool) {
+        let found = Array(value.utf8).span.holdsMediaType("text/event-stream")
+        #expect(found == isOne)
+    }
+
     @Test func `a stream of a session that has ended is cut whatever the doubt may last`() throws {
         try withStream(doubtMax: Self.long) { gateway, client, ann in
             gateway.sessions.set(nil, for: ann.key)

@@ -313,7 +313,6 @@ class Connection:
                 self.send(frame(PING, ACK, 0, payload))
         elif kind == WINDOW_UPDATE:
             self.window_given[number] = self.window_given.get(number, 0) + struct.unpack(">I", payload)[0]
-        else:
             self.windows[number] = self.windows.get(number, 0) + struct.unpack(">I", payload)[0]
         else:
             raise AssertionError(f"an unexpected frame of type {kind}")
