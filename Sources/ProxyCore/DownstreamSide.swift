@@ -122,6 +122,10 @@ extension DownstreamSide {
     func endExchange(_ exchange: Exchange) {
         let now = MonotonicInstant.current()
         let hadUpstream = exchange.firstByteAt.nanoseconds > 0
+        if let body = exchange.bufferedResponse {
+            // What waits for the client will not be sent.
+            exchange.responseBodyBytes -= min(exchange.responseBodyBytes, UInt64(body.byteCount))
+        }
         let report = ExchangeReport(
             status: exchange.status, requestBodyBytes: exchange.requestBodyBytes,
             responseBodyBytes: exchange.responseBodyBytes,
