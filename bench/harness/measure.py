@@ -63,6 +63,7 @@ def idle_kib(subject: str, work: Work, count: int, conditions: Conditions) -> fl
         with Process(subject, subjects.command(subject, work, site), PROXY_CPU, directory) as proxy:
             proxy.wait_for_port(site.port)
             checks.check_answers(subject, work, site)
+            proxy.wait_until_idle()
             context = tls_context()
             # What is made at the first handshakes, and what grows by steps, is no connection's cost.
             _close([connect(site.port, context) for _ in range(50)])
@@ -84,6 +85,7 @@ def _sample_behind(subject, work, round_number, conditions, upstream, directory,
     with Process(subject, subjects.command(subject, work, site), PROXY_CPU, directory) as proxy:
         proxy.wait_for_port(site.port)
         checks.check_answers(subject, work, site)
+        proxy.wait_until_idle()
         result = _load(subject, work, round_number, conditions, site, proxy, upstream)
         if work.log:
             log = subjects.log_file(site)

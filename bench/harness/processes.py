@@ -20,6 +20,9 @@ DESCRIPTORS_MAX = 16_384
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 20.0
+# Idle is who used no more than this in this time.
+IDLE_SECONDS = 0.3
+IDLE_TICKS_MAX = 1
 PR_SET_PDEATHSIG = 1
 # Variables that a gateway reads; those of whoever measures must not change what is measured.
 CONFIGURING = ("GATEWAY_", "JWT_", "IAM_")
@@ -142,6 +145,17 @@ class Process:
             return accepts(port)
 
         wait_until(f"{self.name} accepts on port {port}", is_ready)
+
+    def wait_until_idle(self) -> None:
+        """Waits until the program has done what it does after its start beside its work, such as hashing a password."""
+
+        def is_idle() -> bool:
+            self.check_running()
+            before = self.cpu_seconds()
+            time.sleep(IDLE_SECONDS)
+            return self.cpu_seconds() - before <= IDLE_TICKS_MAX / TICKS_PER_SECOND
+
+        wait_until(f"{self.name} is idle", is_idle)
 
     def interrupt(self) -> None:
         """SIGINT, which makes wrk stop and report."""
