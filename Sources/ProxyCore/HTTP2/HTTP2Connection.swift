@@ -106,6 +106,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
             deadlines.drain = 0
             session.goAway()
             isEnding = true
+            scheduleFlush()
             endIfIdle()
         } else if deadlines.isOver(deadlines.idle, now) {
             isEnding = true
