@@ -129,10 +129,8 @@ public import HTTPModel
     /// Ends an exchange that has lasted too long: by an answer if none has begun, else by cutting it.
     public func timeOut() {
         guard let downstream else { return }
-        let isComplete = downstream.requestIsComplete
-        downstream.fail(
-            ExchangeError(
-                side: isComplete ? .upstream : .downstream, step: "request.timeout", status: isComplete ? 504 : 408))
+        let (side, status): (Side, Int) = downstream.requestIsComplete ? (.upstream, 504) : (.downstream, 408)
+        downstream.fail(ExchangeError(side: side, step: "request.timeout", status: status))
     }
 
     /// Goes on after `suspend`. Ignored when the exchange has ended meanwhile: pass the generation seen before.

@@ -167,7 +167,7 @@ def beside_certificates(folder: Path, text: str) -> Path:
     """A configuration file in a folder with certificates at every place where the documents expect them."""
     for place in (folder, folder / "tls", folder / ".dev"):
         place.mkdir(exist_ok=True)
-        for name in ("cert.pem", "key.pem"):
+        for name in ("ca.pem", "cert.pem", "key.pem"):
             shutil.copy(certificates() / name, place / name)
     (folder / "gateway.yaml").write_text(text)
     return folder / "gateway.yaml"
