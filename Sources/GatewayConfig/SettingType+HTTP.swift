@@ -235,7 +235,8 @@ extension SettingType where Value == String {
     /// A field that may stand behind a body: not what decides how a message is read, who sent it, or what may be done
     /// with it (RFC 9110 section 6.5.1).
     static let trailerName = SettingType(
-        name: "field name", allowed: "a field name of letters, digits and '-' that may be a trailer, such as Server-Timing",
+        name: "field name",
+        allowed: "a field name of letters, digits and '-' that may be a trailer, such as Server-Timing",
         schema: .members(["type": .string("string"), "pattern": .string("^[A-Za-z][A-Za-z0-9-]{0,63}$")]),
         read: { text throws(Refusal) in
             let name = text.lowercased()
@@ -243,7 +244,8 @@ extension SettingType where Value == String {
                 name.utf8.first.map({ (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) }) == true,
                 name.utf8.allSatisfy({ byte in
                     switch byte {
-                    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"):
+                    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+                        UInt8(ascii: "-"):
                         true
                     default: false
                     }

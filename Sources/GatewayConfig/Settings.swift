@@ -4,7 +4,7 @@ internal import IdentityModel
 enum Settings {
     static let all: [any SettingDeclaration] =
         process + TLS.process + Listener.all + Upstream.all + Buffering.all + Session.all + Token.all
-            + Store.all + Identity.all + SecurityHeaders.top.all + Route.all
+        + Store.all + Identity.all + SecurityHeaders.top.all + Route.all
 
     static let workers = Setting.optional(
         "workers", .integer(1...1024), absent: "one for each core", help: "Worker threads.")
@@ -124,7 +124,8 @@ enum Settings {
                 address, mode,
             ] + TLS.listeners + [
                 redirectToHTTPS, publicPort, connectionsMax, connectionsPerAddressMax, proxyProtocol, handshakeTimeout,
-                headTimeout, bodyTimeout, bodyRateMin, requestTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax, fieldsMax,
+                headTimeout, bodyTimeout, bodyRateMin, requestTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax,
+                fieldsMax,
                 chunkExtensionBytesMax,
                 SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
                 streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,

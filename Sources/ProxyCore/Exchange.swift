@@ -130,9 +130,8 @@ public import HTTPModel
     public func timeOut() {
         guard let downstream else { return }
         let isComplete = downstream.requestIsComplete
-        downstream.fail(
-            ExchangeError(
-                side: isComplete ? .upstream : .downstream, step: "request.timeout", status: isComplete ? 504 : 408))
+        let side = isComplete ? Side.upstream : .downstream
+        downstream.fail(ExchangeError(side: side, step: "request.timeout", status: isComplete ? 504 : 408))
     }
 
     /// Goes on after `suspend`. Ignored when the exchange has ended meanwhile: pass the generation seen before.

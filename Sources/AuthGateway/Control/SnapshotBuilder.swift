@@ -89,7 +89,8 @@ struct SnapshotBuilder {
                     tunnelIdleTimeout: listener.tunnelIdleTimeout.nanosecondsForTimers,
                     headLimits: HeadLimits(
                         bytesMax: min(listener.headBytesMax, 65_535), fieldsMax: min(listener.fieldsMax, 128)),
-                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, http2: http2(listener), filterIndex: index))
+                    chunkExtensionBytesMax: listener.chunkExtensionBytesMax, http2: http2(listener), filterIndex: index)
+            )
         }
         return settings
     }

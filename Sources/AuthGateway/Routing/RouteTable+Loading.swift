@@ -42,7 +42,8 @@ extension RouteTable {
     private static func managedTrailers(_ route: GatewayConfiguration.Route) -> [RouteProblem] {
         (route.requestTrailers + route.responseTrailers).filter(ManagedFields.isManaged).map { name in
             RouteProblem(
-                severity: .error, location: route.location, message: "the trailer '\(name)' is the gateway's own to write",
+                severity: .error, location: route.location,
+                message: "the trailer '\(name)' is the gateway's own to write",
                 cure: "leave it out of 'trailers'")
         }
     }
