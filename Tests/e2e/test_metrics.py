@@ -291,6 +291,22 @@ def test_connections_to_upstreams(start_gateway, upstream: FakeUpstream):
     moved(own, act, expected)
 
 
+def test_buffered_bodies(start_gateway, upstream: FakeUpstream):
+    """Those of files move in `test_buffering.py`."""
+    routes = [route("raw", "/public/**", public=True, buffer_request=True)]
+    own = start_gateway({"raw": upstream.port}, {"routes": routes})
+    looked_at.update(("buffered_responses_total", "body_file_bytes", "body_file_errors_total"))
+
+    def act() -> None:
+        with own.connect() as peer:
+            peer.sendall(b"POST /public/x HTTP/1.1\r\n" + HEAD + b"Content-Length: 100\r\n\r\n")
+            wait_until(lambda: own.metrics()["buffered_requests_total"] == 1, "the body is waited for")
+            peer.sendall(b"x" * 100)
+            assert read_response(peer).status == 200
+
+    moved(own, act, {"buffered_requests_total": 1})
+
+
 def test_http2_connections(counting: Gateway):
     def act() -> None:
         with counting.http2() as good:
