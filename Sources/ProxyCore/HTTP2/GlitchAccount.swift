@@ -20,7 +20,7 @@ enum HTTP2Glitch: CaseIterable {
         case .resetBeforeAnswer: 50
         case .reset: 10
         case .malformed: 100
-        case .refused: 20
+        case .refused: 50
         case .refusedStream: 50
         case .settings: 100
         case .ping: 10

@@ -347,7 +347,8 @@ internal import HTTPModel
 
     private func responseEnded(_ stream: Int32) -> HTTP2Event? {
         guard let entry = streams.update(stream, { $0.responseSent = true }) else { return nil }
-        glitches.answered()
+        // The answer to a request that was refused is no honest work.
+        if !entry.discards { glitches.answered() }
         if !entry.requestEnded, !entry.isTunnel || !entry.isHeld {
             // The rest of the body serves nobody (RFC 9113 section 8.1).
             streams.update(stream) { $0.discards = true }
