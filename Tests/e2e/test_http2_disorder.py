@@ -294,8 +294,12 @@ def test_a_handler_never_gets_a_body_that_is_not_whole(start_gateway, upstream: 
             connection.data(stream, body[: number * 3], ends=False)
             connection.send(reset(stream))
         assert sign_in(connection, body).status == 200
-    signed_in = [event for event in own.events() if event.get("path") == "/api/auth/login" and event["status"] == 200]
-    assert len(signed_in) == 1
+
+    def signed_in() -> int:
+        return sum(event.get("path") == "/api/auth/login" and event["status"] == 200 for event in own.events())
+
+    wait_until(signed_in, "the log has it")
+    assert signed_in() == 1
 
 
 def test_many_streams_ask_our_handlers_at_once(start_gateway, upstream: FakeUpstream):
