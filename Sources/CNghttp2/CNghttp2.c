@@ -39,6 +39,7 @@ struct cnghttp2_session {
     cnghttp2_settings settings;
     nghttp2_mem memory;
     size_t memory_held;
+    cnghttp2_spare *spare;
 
     cnghttp2_event *events;
     size_t events_taken, events_count, events_capacity;
@@ -75,12 +76,89 @@ struct cnghttp2_session {
     size_t head_bytes_count, head_bytes_capacity;
 };
 
-/* Memory: each block knows its size, so that a session knows what it holds. */
+/* Memory: each block knows its size, so that a session knows what it holds. Where there is a store of spare blocks,
+ * those of up to 4 KiB are of its sizes and go back to it; without one they are of the size that was asked for, so that
+ * whoever looks for overruns sees them. */
+
+enum { spare_sizes = 7, spare_bytes_min = 64, no_spare_size = spare_sizes };
 
 typedef union {
-    size_t size;
+    struct {
+        size_t size;
+        unsigned spare_size;
+    };
     max_align_t alignment;
 } block_head;
+
+struct cnghttp2_spare {
+    /* By size; each block begins with a pointer to the next. */
+    void *blocks[spare_sizes];
+    unsigned counts[spare_sizes];
+};
+
+static const unsigned spare_counts_max[spare_sizes] = {64, 64, 64, 64, 16, 16, 16};
+
+cnghttp2_spare *cnghttp2_spare_new(void) { return calloc(1, sizeof(cnghttp2_spare)); }
+
+void cnghttp2_spare_free(cnghttp2_spare *spare) {
+    if (!spare) return;
+    for (unsigned index = 0; index < spare_sizes; index++) {
+        while (spare->blocks[index]) {
+            void *block = spare->blocks[index];
+            spare->blocks[index] = *(void **)block;
+            free((block_head *)block - 1);
+        }
+    }
+    free(spare);
+}
+
+/* The smallest spare size that holds `size` bytes. */
+static unsigned spare_size_for(const cnghttp2_spare *spare, size_t size) {
+    if (!spare || size > (size_t)spare_bytes_min << (spare_sizes - 1)) return no_spare_size;
+    if (size <= spare_bytes_min) return 0;
+    return (unsigned)(64 - __builtin_clzll((unsigned long long)(size - 1) / spare_bytes_min));
+}
+
+static size_t spare_bytes(unsigned spare_size) { return (size_t)spare_bytes_min << spare_size; }
+
+static block_head *take_block(cnghttp2_spare *spare, size_t size) {
+    unsigned spare_size = spare_size_for(spare, size);
+    if (spare_size != no_spare_size && spare->blocks[spare_size]) {
+        void *block = spare->blocks[spare_size];
+        spare->blocks[spare_size] = *(void **)block;
+        spare->counts[spare_size] -= 1;
+        return (block_head *)block - 1;
+    }
+    block_head *made = malloc(sizeof(block_head) + (spare_size == no_spare_size ? size : spare_bytes(spare_size)));
+    if (made) made->spare_size = spare_size;
+    return made;
+}
+
+static void give_block(cnghttp2_spare *spare, block_head *block) {
+    unsigned spare_size = block->spare_size;
+    if (spare_size == no_spare_size || spare->counts[spare_size] == spare_counts_max[spare_size]) {
+        free(block);
+        return;
+    }
+    *(void **)(block + 1) = spare->blocks[spare_size];
+    spare->blocks[spare_size] = block + 1;
+    spare->counts[spare_size] += 1;
+}
+
+/* The block with room for `size` bytes; `old` stays as it is when there is none. */
+static block_head *resize_block(cnghttp2_spare *spare, block_head *old, size_t size) {
+    unsigned spare_size = spare_size_for(spare, size);
+    if (!old) return take_block(spare, size);
+    if (old->spare_size == no_spare_size && spare_size == no_spare_size) {
+        return realloc(old, sizeof(block_head) + size);
+    }
+    if (old->spare_size != no_spare_size && size <= spare_bytes(old->spare_size)) return old;
+    block_head *made = take_block(spare, size);
+    if (!made) return NULL;
+    memcpy(made + 1, old + 1, old->size < size ? old->size : size);
+    give_block(spare, old);
+    return made;
+}
 
 static void *held_realloc(void *pointer, size_t size, void *user_data) {
     cnghttp2_session *self = user_data;
@@ -90,7 +168,7 @@ static void *held_realloc(void *pointer, size_t size, void *user_data) {
         self->memory_held - old_size > self->settings.memory_bytes_max - size) {
         return NULL;
     }
-    block_head *new = realloc(old, sizeof(block_head) + size);
+    block_head *new = resize_block(self->spare, old, size);
     if (!new) return NULL;
     new->size = size;
     self->memory_held += size - old_size;
@@ -110,7 +188,7 @@ static void held_free(void *pointer, void *user_data) {
     cnghttp2_session *self = user_data;
     block_head *block = (block_head *)pointer - 1;
     self->memory_held -= block->size;
-    free(block);
+    give_block(self->spare, block);
 }
 
 /* Makes room for `wanted` elements; false when there is no memory. */
@@ -518,10 +596,11 @@ end:
     return is_open;
 }
 
-cnghttp2_session *cnghttp2_session_new(const cnghttp2_settings *settings) {
+cnghttp2_session *cnghttp2_session_new(const cnghttp2_settings *settings, cnghttp2_spare *spare) {
     cnghttp2_session *self = calloc(1, sizeof *self);
     if (!self) return NULL;
     self->settings = *settings;
+    self->spare = spare;
     self->memory = (nghttp2_mem){self, held_malloc, held_free, held_calloc, held_realloc};
     if (open_session(self)) return self;
     cnghttp2_session_free(self);

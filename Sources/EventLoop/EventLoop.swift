@@ -18,11 +18,14 @@ internal import Glibc
     private var freeSlots: [UInt32] = []
     private var wheel: TimerWheel
     private var dueTimers: [UInt64] = []
-    private var turnEndActions: [() -> Void] = []
-    private var runningActions: [() -> Void] = []
+    private var turnEndActions: [Action] = []
+    private var runningActions: [Action] = []
     private var unfinished: [Registration] = []
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<epoll_event>
+
+    /// A closure that is an element by itself is wrapped anew each time, which allocates.
+    private struct Action { let run: () -> Void }
 
     private struct Slot {
         var handler: (any EventHandler)?
@@ -133,7 +136,7 @@ internal import Glibc
     }
 
     /// Runs once, when the handlers of this turn have been called: the place to flush what they gathered.
-    public func atEndOfTurn(_ action: @escaping () -> Void) { turnEndActions.append(action) }
+    public func atEndOfTurn(_ action: @escaping () -> Void) { turnEndActions.append(Action(run: action)) }
 
     /// Calls the handler again in the next turn, as if its descriptor had become ready: for one that stopped before
     /// its descriptor would block, so that others have their turn.
@@ -171,7 +174,7 @@ internal import Glibc
         while !turnEndActions.isEmpty {
             // Two arrays take turns, so that neither is copied while actions add others.
             swap(&turnEndActions, &runningActions)
-            for action in runningActions { action() }
+            for action in runningActions { action.run() }
             runningActions.removeAll(keepingCapacity: true)
         }
     }

@@ -129,7 +129,7 @@ internal import Glibc
     }
 
     /// Appends a literal.
-    public mutating func append(_ text: StaticString) {
+    @inline(__always) public mutating func append(_ text: StaticString) {
         let byteCount = text.utf8CodeUnitCount
         reserve(byteCount)
         // A literal's bytes live as long as the program.
@@ -152,6 +152,23 @@ internal import Glibc
         // reserve made room for it.
         unsafe base?.storeBytes(of: byte, toByteOffset: end, as: UInt8.self)
         end += 1
+    }
+
+    /// Appends a number below 256 in decimal.
+    @inline(__always) public mutating func append(decimal octet: UInt8) {
+        reserve(3)
+        let number = UInt32(octet)
+        // Multiplications that stand for divisions in their range.
+        let hundreds = (number &* 41) >> 12
+        let rest = number &- hundreds &* 100
+        let tens = (rest &* 103) >> 10
+        let digits = hundreds | tens << 8 | (rest &- tens &* 10) << 16
+        let zeros: UInt32 = number >= 100 ? 0 : number >= 10 ? 1 : 2
+        let text = (digits | 0x30_3030) >> (zeros * 8)
+        // Within the three reserved bytes; what is behind the digits counts for nothing.
+        unsafe base?.storeBytes(of: UInt16(truncatingIfNeeded: text).littleEndian, toByteOffset: end, as: UInt16.self)
+        unsafe base?.storeBytes(of: UInt8(truncatingIfNeeded: text >> 16), toByteOffset: end + 2, as: UInt8.self)
+        end += 3 - Int(zeros)
     }
 
     /// Appends a number in decimal.

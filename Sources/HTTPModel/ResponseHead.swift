@@ -131,6 +131,7 @@ public struct ResponseHead: ~Copyable {
     private mutating func readStatusLine(_ bytes: Span<UInt8>, to end: Int) -> ResponseHeadError? {
         var index = position
         defer { position = index }
+        if index == 0, end >= 8 { index = statusLine.readVersion(bytes.word(at: 0)) }
         while index < end {
             let byte = bytes[index]
             index += 1

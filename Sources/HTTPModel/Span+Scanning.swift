@@ -114,6 +114,15 @@ extension Span<UInt8> {
     func decimal(in range: Range<Int>) -> UInt64? {
         guard (1...20).contains(range.count) else { return nil }
         var value: UInt64 = 0
+        if range.count <= 18 {
+            // No number of so few digits overflows.
+            for index in range {
+                let digit = self[index] &- Byte.zero
+                guard digit <= 9 else { return nil }
+                value = value &* 10 &+ UInt64(digit)
+            }
+            return value
+        }
         for index in range {
             let digit = self[index] &- Byte.zero
             guard digit <= 9 else { return nil }

@@ -11,6 +11,18 @@ struct StatusLine {
     private static let reasonOffset = 12
     private static let lineFeedOffset = 14
 
+    /// Reads `HTTP/1.1` or `HTTP/1.0` at once, if the line begins with it in the first eight bytes of `word`.
+    ///
+    /// - Parameter word: the first eight bytes of the line, the first one lowest.
+    /// - Returns: how many bytes were read: eight, or none.
+    mutating func readVersion(_ word: UInt64) -> Int {
+        // The last byte is the digit, and only its lowest bit may differ.
+        guard offset == 0, word & ~(1 << 56) == 0x302E_312F_5054_5448 else { return 0 }
+        minorVersion = UInt8(truncatingIfNeeded: word >> 56) & 1
+        offset = 8
+        return 8
+    }
+
     mutating func read(_ byte: UInt8) -> Outcome {
         let here = offset
         offset += 1

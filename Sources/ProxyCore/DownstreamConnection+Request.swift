@@ -38,7 +38,7 @@ extension DownstreamConnection {
         let exchange = self.exchange ?? worker.takeExchange()
         if self.exchange == nil {
             self.exchange = exchange
-            exchange.downstream = self
+            exchange.begin(on: self)
         }
         let limits = listener.settings.headLimits
         switch input.withBytes({ exchange.head.parse($0, limits: limits) }) {

@@ -131,7 +131,6 @@ extension DownstreamSide {
             responseBodyBytes: exchange.responseBodyBytes,
             duration: exchange.startedAt.nanoseconds > 0 ? now.nanoseconds(since: exchange.startedAt) : 0,
             upstreamDuration: hadUpstream ? exchange.firstByteAt.nanoseconds(since: exchange.sentAt) : 0,
-            upstream: exchange.pool, endpoint: exchange.endpointName, error: exchange.error,
             retries: exchange.retries, wasUpgraded: exchange.wasUpgraded)
         worker.filter.ended(exchange, report)
         self.exchange = nil

@@ -37,9 +37,27 @@ public import HTTPModel
     /// When the head was complete.
     public internal(set) var startedAt = MonotonicInstant(nanoseconds: 0)
 
-    var downstream: (any DownstreamSide)?
+    // What the connection is, written down when the exchange begins: to ask the connection each time would count
+    // references each time.
+
+    /// The client's address.
+    public private(set) var peer = IPAddress.unspecified
+    /// The client's port.
+    public private(set) var peerPort: UInt16 = 0
+    /// Whether the client used TLS.
+    public private(set) var isSecure = false
+    /// The port that clients of the listener see.
+    public private(set) var listenerPort: UInt16 = 0
+    /// The place of the listener among the filter's own settings, as of the snapshot that the connection knew when the
+    /// exchange began.
+    public private(set) var listenerIndex = -1
+    /// Of the connection's address; `nil` between exchanges.
+    private var connections: ConnectionCount?
+
+    private(set) var downstream: (any DownstreamSide)?
     var upstream: UpstreamConnection?
-    var pool: UpstreamPool?
+    /// Serves the exchange; `nil` for answers made here.
+    public internal(set) var pool: UpstreamPool?
     var handler: HandlerUpstream?
     /// The whole head as it goes upstream, with the first bytes of the body; kept while it may have to be sent again.
     var outgoing = ByteBuffer(capacity: 2048)
@@ -52,14 +70,16 @@ public import HTTPModel
     var endpointsTried: UInt64 = 0
     /// Addresses of the present endpoint that were tried in vain.
     var addressesTried = 0
-    var endpointName: String?
+    /// The endpoint that was tried last, as in the configuration.
+    public internal(set) var endpointName: String?
     var sentAt = MonotonicInstant(nanoseconds: 0)
     var firstByteAt = MonotonicInstant(nanoseconds: 0)
     var requestBodyBytes: UInt64 = 0
     var responseBodyBytes: UInt64 = 0
     var status = 0
     var retries = 0
-    var error: ExchangeError?
+    /// What went wrong, if anything did.
+    public internal(set) var error: ExchangeError?
     var wasUpgraded = false
     var handlerTask: Task<Void, Never>?
     var handlerRequest: Request?
@@ -92,12 +112,6 @@ public import HTTPModel
         }
     }
 
-    /// The client's address.
-    public var peer: IPAddress { downstream?.peer ?? .unspecified }
-    /// The client's port.
-    public var peerPort: UInt16 { downstream?.peerPort ?? 0 }
-    /// Whether the client used TLS.
-    public var isSecure: Bool { downstream?.isSecure ?? false }
     /// The version of HTTP that the client speaks, as logs spell it.
     public var protocolName: StaticString {
         if isHTTP2 { return "HTTP/2" }
@@ -105,15 +119,8 @@ public import HTTPModel
     }
     /// What the connection's TLS handshake came to; `nil` without TLS, and once the connection is gone.
     public var handshake: HandshakeFacts? { downstream?.handshake }
-    /// The port that clients of the listener see; zero once the connection is gone.
-    public var listenerPort: UInt16 { downstream?.listener.settings.port ?? 0 }
-    /// The place of the listener among the filter's own settings, as of the snapshot that the connection knows; -1 once
-    /// the connection is gone.
-    public var listenerIndex: Int { downstream?.listener.settings.filterIndex ?? -1 }
     /// Whether the connection is one of those counted here: an address keeps its count as long as it is listened on.
-    public func cameBy(_ connections: ConnectionCount) -> Bool {
-        downstream?.listener.settings.connections === connections
-    }
+    public func cameBy(_ connections: ConnectionCount) -> Bool { self.connections === connections }
 
     /// When the first byte of the upstream's answer came; `nil` before.
     public var answerBeganAt: MonotonicInstant? { firstByteAt.nanoseconds > 0 ? firstByteAt : nil }
@@ -151,6 +158,18 @@ public import HTTPModel
         responseTrailers.withBytes { trailers.appendResponse($0, to: &buffer) }
     }
 
+    /// Begins to serve a connection or stream.
+    func begin(on downstream: some DownstreamSide) {
+        self.downstream = downstream
+        peer = downstream.peer
+        peerPort = downstream.peerPort
+        isSecure = downstream.isSecure
+        let listener = downstream.listener
+        listenerPort = listener.settings.port
+        listenerIndex = listener.settings.filterIndex
+        connections = listener.settings.connections
+    }
+
     func bindHead(_ bytes: Span<UInt8>) {
         unsafe bytes.withUnsafeBytes { region in
             unsafe headBase = region.baseAddress
@@ -183,6 +202,7 @@ public import HTTPModel
         isHTTP2 = false
         if !handshakeKey.isEmpty { handshakeKey = [] }
         downstream = nil
+        connections = nil
         upstream = nil
         pool = nil
         handler = nil

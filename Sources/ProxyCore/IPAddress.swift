@@ -59,7 +59,7 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     public func append(to buffer: inout ByteBuffer) {
         if isIPv4 {
             for shift in stride(from: UInt64(24), through: 0, by: -8) {
-                buffer.append(decimal: low >> shift & 0xFF)
+                buffer.append(decimal: UInt8(truncatingIfNeeded: low >> shift))
                 if shift > 0 { buffer.append(UInt8(ascii: ".")) }
             }
             return

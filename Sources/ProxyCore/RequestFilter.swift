@@ -53,7 +53,8 @@ public struct ExchangeError: Error, Sendable, Equatable {
     }
 }
 
-/// How an exchange ended, for the log and the metrics. Lengths of time are in nanoseconds.
+/// How an exchange ended, for the log and the metrics, besides what the exchange itself holds to its end. Lengths of time
+/// are in nanoseconds.
 public struct ExchangeReport {
     /// The status that went downstream; zero when none did.
     public var status: Int
@@ -65,12 +66,6 @@ public struct ExchangeReport {
     public var duration: UInt64
     /// From the request's hand-over to the first byte of the answer; zero without an upstream.
     public var upstreamDuration: UInt64
-    /// The pool and endpoint that served it; `nil` for answers made here.
-    public var upstream: UpstreamPool?
-    /// The endpoint's name, as in the configuration.
-    public var endpoint: String?
-    /// What went wrong, if anything did.
-    public var error: ExchangeError?
     /// Attempts beyond the first.
     public var retries: Int
     /// The connection was upgraded.

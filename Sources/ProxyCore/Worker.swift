@@ -23,6 +23,7 @@ public final class Worker {
     let wire = TLSWire()
     let smallBuffers = ByteBufferPool(bufferCapacity: 16_384, spareMax: 256)
     let largeBuffers = ByteBufferPool(bufferCapacity: 65_536, spareMax: 16)
+    let spareHTTP2Memory = HTTP2SpareMemory()
     var handledExchanges = 0
 
     private var spareExchanges: [Exchange] = []

@@ -37,6 +37,14 @@ import Testing
         #expect(text(buffer) == "\(number) \(String(number, radix: 16))")
     }
 
+    @Test func `each octet is the number that Swift prints`() {
+        for octet in UInt8.min ... .max {
+            var buffer = ByteBuffer()
+            buffer.append(decimal: octet)
+            #expect(text(buffer) == String(octet))
+        }
+    }
+
     @Test func `decimal numbers are those of Swift at each power of ten and between`() {
         var chance = SystemRandomNumberGenerator()
         var numbers: [UInt64] = []

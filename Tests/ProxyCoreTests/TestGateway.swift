@@ -92,8 +92,8 @@ final class TestFilter: RequestFilter {
         record.add(
             Ended(
                 status: report.status, requestBodyBytes: report.requestBodyBytes,
-                responseBodyBytes: report.responseBodyBytes, error: report.error, retries: report.retries,
-                wasUpgraded: report.wasUpgraded, endpoint: report.endpoint))
+                responseBodyBytes: report.responseBodyBytes, error: exchange.error, retries: report.retries,
+                wasUpgraded: report.wasUpgraded, endpoint: exchange.endpointName))
     }
 }
 

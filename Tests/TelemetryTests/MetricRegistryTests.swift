@@ -34,6 +34,18 @@ import Testing
         #expect(text.contains("request_seconds_count 3\n"))
     }
 
+    @Test func `a length at a bound is in the bound's bucket, one more is in the next`() {
+        for (index, bound) in DurationHistogram.boundsNanoseconds.enumerated() {
+            let histogram = DurationHistogram()
+            histogram.record(nanoseconds: bound)
+            histogram.record(nanoseconds: bound + 1)
+            let counts = histogram.snapshot.counts
+            #expect(counts.count == DurationHistogram.boundsNanoseconds.count + 1)
+            #expect(counts.indices.filter { counts[$0] == 1 } == [index, index + 1])
+            #expect(histogram.snapshot.sumNanoseconds == 2 * bound + 1)
+        }
+    }
+
     @Test func `label values cannot break out of their quotes`() {
         let registry = MetricRegistry()
         registry.counter("a_total", help: "A.", labels: [("route", "x\"} 1\n\\y")]).add()

@@ -25,6 +25,8 @@ final class GatewaySnapshot: Sendable {
     /// What the filter needs to know of one listener. A class: every request looks at it, and a copy of its tables would
     /// count a dozen references.
     final class Listener: Sendable {
+        /// What tells the address from others, for as long as it is listened on.
+        let connections: ConnectionCount
         let redirectToHTTPSPort: UInt16?
         let targetPolicy: TargetPolicy
         let managedFields: ManagedFields
@@ -35,9 +37,11 @@ final class GatewaySnapshot: Sendable {
         let requestTimeout: UInt64?
 
         init(
-            _ listener: GatewayConfiguration.Listener, tls: TLSContext?, certificateSources: [CertificateAuthenticator?]
+            _ listener: GatewayConfiguration.Listener, _ settings: ListenerSettings,
+            certificateSources: [CertificateAuthenticator?]
         ) {
-            self.tls = tls
+            connections = settings.connections
+            tls = settings.tls
             self.certificateSources = certificateSources
             redirectToHTTPSPort = listener.redirectToHTTPSPort
             targetPolicy = TargetPolicy(allowInvalidUTF8: listener.allowInvalidUTF8)
@@ -99,7 +103,7 @@ final class GatewaySnapshot: Sendable {
         listeners = zip(configuration.listeners, listenerSettings).map { listener, settings in
             let rules = listener.tls.map { [$0.rules] + $0.hosts.map(\.rules) } ?? []
             return Listener(
-                listener, tls: settings.tls,
+                listener, settings,
                 certificateSources: rules.map { rules in
                     rules.clientCertificates.map { CertificateAuthenticator($0, in: configuration) }
                 })
@@ -116,10 +120,11 @@ final class GatewaySnapshot: Sendable {
     /// wherever the address stands now. `nil` when the file does not name it any more. HOT.
     func listener(of exchange: Exchange) -> Listener? {
         let index = exchange.listenerIndex
-        if listeners.indices.contains(index), exchange.cameBy(listenerSettings[index].connections) {
-            return listeners[index]
+        if listeners.indices.contains(index) {
+            let listener = listeners[index]
+            if exchange.cameBy(listener.connections) { return listener }
         }
-        return listenerSettings.firstIndex { exchange.cameBy($0.connections) }.map { listeners[$0] }
+        return listeners.first { exchange.cameBy($0.connections) }
     }
 }
 

@@ -33,6 +33,8 @@ final class ExchangeState {
     var watchedGeneration: UInt64 = 0
     /// The store is being asked whether the session still lives.
     var isBeingWatched = false
+    /// How long the exchange may last by the listener's settings, in nanoseconds; `nil` for no bound.
+    var listenerTimeout: UInt64?
     /// When the whole exchange must be over.
     var deadline: MonotonicInstant?
     /// The answer is a stream of events without end (`text/event-stream`).
@@ -69,6 +71,7 @@ final class ExchangeState {
         watchedGeneration = 0
         isBeingWatched = false
         doubtedSince = nil
+        listenerTimeout = nil
         deadline = nil
         isEventStream = false
         isPreflight = false

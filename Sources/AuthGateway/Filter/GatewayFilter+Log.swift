@@ -9,9 +9,7 @@ extension GatewayFilter {
         let state = exchange.gatewayState
         defer { state.snapshot = nil }
         if let snapshot = state.snapshot {
-            let counters = snapshot.routeCounters[state.route?.index ?? snapshot.routeCounters.count - 1]
-            counters.responses[min(max(report.status / 100, 0), 5)].add()
-            counters.duration.record(nanoseconds: report.duration)
+            snapshot.routeCounters[state.route?.index ?? snapshot.routeCounters.count - 1].count(report)
         }
         guard services.accessLog != nil else { return }
         write(exchange, state, report)
@@ -39,7 +37,7 @@ extension GatewayFilter {
             line.field("subject", credential.claims.subject.identifier)
         }
         line.field("duration_ms", milliseconds: report.duration)
-        if let endpoint = report.endpoint, let upstream = report.upstream {
+        if let endpoint = exchange.endpointName, let upstream = exchange.pool {
             line.field("upstream", upstream.settings.name)
             line.field("endpoint", endpoint)
             line.field("upstream_ms", milliseconds: report.upstreamDuration)
@@ -48,7 +46,7 @@ extension GatewayFilter {
         line.field("response_bytes", number: report.responseBodyBytes)
         if report.retries > 0 { line.field("retries", number: UInt64(report.retries)) }
         if report.wasUpgraded { line.field("upgraded", number: 1) }
-        if let error = report.error {
+        if let error = exchange.error {
             line.field("error_side", error.side.rawValue)
             line.field("error_step", error.step)
         }

@@ -16,6 +16,7 @@ extension GatewayFilter {
             response.closes = true
             return response
         }
+        state.listenerTimeout = settings.requestTimeout
         if let refusal = misdirected(exchange, state, settings) { return refusal }
         switch exchange.head.method {
         case .connect:
@@ -97,7 +98,7 @@ extension GatewayFilter {
         if let bodyBytesMax = route.bodyBytesMax { exchange.bodyBytesMax = UInt64(bodyBytesMax) }
         exchange.trailers = route.trailers
         exchange.allowsUpgrade = route.target != .identity
-        if let timeout = route.requestTimeout ?? snapshot.listener(of: exchange)?.requestTimeout {
+        if let timeout = route.requestTimeout ?? state.listenerTimeout {
             state.deadline = loop.now.advanced(byNanoseconds: timeout)
         }
         return nil

@@ -33,11 +33,11 @@ final class WorkerSnapshot {
     }
 }
 
-/// What one worker counts of one route.
-struct RouteCounters: Sendable {
+/// What one worker counts of one route. A class with few parts: of many routes, each part is another miss of the cache.
+final class RouteCounters: Sendable {
     /// Answers by the first digit of their status, 1 to 5; index 0: no answer.
-    let responses: [Counter]
-    let duration: DurationHistogram
+    private let responses: [Counter]
+    private let duration: DurationHistogram
 
     init(_ registry: MetricRegistry, route: String) {
         responses = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map { code in
@@ -48,6 +48,12 @@ struct RouteCounters: Sendable {
         duration = registry.histogram(
             "http_request_duration_seconds", help: "Time from a complete head to the last byte handed over.",
             labels: [("route", route)])
+    }
+
+    /// Counts an exchange that has ended; called by the owning thread only.
+    func count(_ report: ExchangeReport) {
+        responses[min(max(report.status / 100, 0), 5)].add()
+        duration.record(nanoseconds: report.duration)
     }
 }
 

@@ -92,8 +92,14 @@ typedef enum {
     CNGHTTP2_FAILED,
 } cnghttp2_outcome;
 
-/* NULL when there is no memory. */
-cnghttp2_session *cnghttp2_session_new(const cnghttp2_settings *settings);
+/* Blocks of memory that sessions gave back, kept for the next ones: an exchange asks for a dozen. It belongs to one
+ * thread, holds less than 256 KiB, and is freed after its sessions. NULL when there is no memory. */
+typedef struct cnghttp2_spare cnghttp2_spare;
+cnghttp2_spare *cnghttp2_spare_new(void);
+void cnghttp2_spare_free(cnghttp2_spare *spare);
+
+/* `spare` may be NULL. NULL when there is no memory. */
+cnghttp2_session *cnghttp2_session_new(const cnghttp2_settings *settings, cnghttp2_spare *spare);
 void cnghttp2_session_free(cnghttp2_session *session);
 
 /* Takes bytes from the peer and says how many: fewer than given when the events should be taken first. DATA events

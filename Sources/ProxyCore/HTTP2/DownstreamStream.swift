@@ -57,7 +57,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         self.connection = connection
         let exchange = worker.takeExchange()
         self.exchange = exchange
-        exchange.downstream = self
+        exchange.begin(on: self)
         exchange.isHTTP2 = true
         state = .readingHead
         responseFraming = nil

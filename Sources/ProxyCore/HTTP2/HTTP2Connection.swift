@@ -56,7 +56,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         settings.headBytesMax = listener.settings.headLimits.bytesMax
         settings.fieldsMax = listener.settings.headLimits.fieldsMax
         settings.memoryBytesMax = max(settings.memoryBytesMax, settings.concurrentStreamsMax * 160 << 10)
-        guard let session = HTTP2Session(settings, at: worker.loop.now.nanoseconds) else { return nil }
+        let now = worker.loop.now.nanoseconds
+        guard let session = HTTP2Session(settings, at: now, spare: worker.spareHTTP2Memory) else { return nil }
         self.session = session
         self.transport = transport
         self.place = place

@@ -24,8 +24,12 @@ internal import HTTPModel
     private var isFailureTold = false
     private var isDead = false
 
-    /// `nil` when there is no memory. The first thing to do is to `produce`: the settings wait.
-    init?(_ settings: HTTP2Settings = HTTP2Settings(), at now: UInt64) {
+    // Outlives the session, which gives its blocks back at its end.
+    private let spare: HTTP2SpareMemory?
+
+    /// `nil` when there is no memory. The first thing to do is to `produce`: the settings wait. Sessions of one thread
+    /// share `spare`.
+    init?(_ settings: HTTP2Settings = HTTP2Settings(), at now: UInt64, spare: HTTP2SpareMemory? = nil) {
         var limits = cnghttp2_settings()
         limits.concurrent_streams_max = UInt32(settings.concurrentStreamsMax)
         limits.stream_window = UInt32(settings.streamWindow)
@@ -39,8 +43,9 @@ internal import HTTPModel
         limits.output_bytes_low = UInt32(settings.outputBytesLow)
         limits.allows_extended_connect = settings.allowsExtendedConnect
         // The settings are copied.
-        guard let made = unsafe cnghttp2_session_new(&limits) else { return nil }
+        guard let made = unsafe cnghttp2_session_new(&limits, spare?.blocks) else { return nil }
         unsafe session = made
+        self.spare = spare
         self.settings = settings
         self.now = now
         glitches = GlitchAccount(limit: settings.glitchUnitsMax, at: now)
@@ -378,4 +383,12 @@ internal import HTTPModel
         reset(stream, code: code)
         return isHeld ? .streamReset(stream: stream, code: code) : nil
     }
+}
+
+/// Blocks of memory that the HTTP/2 sessions of one thread hand on to each other.
+final class HTTP2SpareMemory {
+    // Owned: freed in deinit; `nil` when there was no memory, and sessions ask the allocator then.
+    fileprivate let blocks = unsafe cnghttp2_spare_new()
+
+    deinit { unsafe cnghttp2_spare_free(blocks) }
 }

@@ -15,7 +15,9 @@ final class HTTP2Driver {
     var endsExchanges = true
     var limits = HeadLimits(bytesMax: 32_768, fieldsMax: 128)
 
-    init(_ settings: HTTP2Settings = HTTP2Settings()) throws { session = try #require(HTTP2Session(settings, at: 0)) }
+    init(_ settings: HTTP2Settings = HTTP2Settings()) throws {
+        session = try #require(HTTP2Session(settings, at: 0, spare: HTTP2SpareMemory()))
+    }
 
     /// Feeds the bytes, cut at these offsets.
     func feed(_ bytes: [UInt8], cuts: [Int] = []) {
