@@ -119,6 +119,9 @@ extension ConfigurationReader {
         let keepAlive = self.section("keep_alive", in: section)
         let keepAliveTimeout = value(Keys.keepAliveTimeout, in: keepAlive)
         let keepAliveConnectionsMax = value(Keys.keepAliveConnectionsMax, in: keepAlive)
+        let exchangesMax = optional(Keys.exchangesMax, in: section)
+        let queueMax = value(Keys.queueMax, in: section)
+        let queueTimeout = value(Keys.queueTimeout, in: section)
         let headBytesMax = value(Keys.headBytesMax, in: section)
         guard let name, let endpoints else { return nil }
         if endpoints.count > 64 {
@@ -130,7 +133,8 @@ extension ConfigurationReader {
             location: SourceLocation(path: path.description, line: pair.line, column: pair.column), name: name,
             endpoints: endpoints, connectTimeout: connectTimeout, firstByteTimeout: firstByteTimeout,
             idleTimeout: idleTimeout, keepAliveTimeout: keepAliveTimeout,
-            keepAliveConnectionsMax: keepAliveConnectionsMax, headBytesMax: headBytesMax)
+            keepAliveConnectionsMax: keepAliveConnectionsMax, exchangesMax: exchangesMax, queueMax: queueMax,
+            queueTimeout: queueTimeout, headBytesMax: headBytesMax)
     }
 
     func buffering(in root: Section) -> GatewayConfiguration.Buffering {

@@ -284,6 +284,12 @@ public struct GatewayConfiguration: Sendable {
         public var keepAliveTimeout: Duration
         /// Idle connections kept by each worker.
         public var keepAliveConnectionsMax: Int
+        /// Exchanges that each endpoint has at a time, over all workers; `nil`: as many as come.
+        public var exchangesMax: Int?
+        /// Exchanges that may wait for a place, over all workers.
+        public var queueMax: Int
+        /// The longest such wait.
+        public var queueTimeout: Duration
         /// Response status line and fields together.
         public var headBytesMax: Int
     }

@@ -150,6 +150,18 @@ enum Settings {
         static let keepAliveConnectionsMax = Setting.with(
             "upstreams.<name>.keep_alive.connections_max", .integer(0...10_000), default: 64,
             help: "Idle connections kept by each worker.")
+        static let exchangesMax = Setting.optional(
+            "upstreams.<name>.exchanges_max", .integer(1...100_000), absent: "as many as come",
+            help: "Requests that each endpoint is given at a time, over all workers: how many its application works on "
+                + "at once. Upgraded connections count for as long as they last.")
+        static let queueMax = Setting.with(
+            "upstreams.<name>.queue_max", .integer(0...10_000), default: 256,
+            help: "Requests that may wait where `exchanges_max` is reached, over all workers and endpoints, first "
+                + "come, first served; others are 503 at once.")
+        static let queueTimeout = Setting.with(
+            "upstreams.<name>.queue_timeout", .duration(.milliseconds(10) ... .hours(1)), default: .seconds(5),
+            help: "Longest wait of such a request; then it is 503. Less than what clients wait, or the application "
+                + "works for clients that are gone.")
         static let headBytesMax = Setting.with(
             "upstreams.<name>.head_bytes_max", .size(1024...61440), default: 32768,
             help: "Status line and fields of an answer together.")
@@ -160,7 +172,7 @@ enum Settings {
             endpoints, connectTimeout, firstByteTimeout, idleTimeout,
             SettingGroup(
                 "upstreams.<name>.keep_alive", .mapping(word: nil), help: "Connections kept for the next exchange."),
-            keepAliveTimeout, keepAliveConnectionsMax, headBytesMax,
+            keepAliveTimeout, keepAliveConnectionsMax, exchangesMax, queueMax, queueTimeout, headBytesMax,
         ]
     }
 

@@ -79,7 +79,10 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         }
         if readiness.contains(.writable), transport.hasOutput, !flushOutput() { return }
         guard !readiness.isDisjoint(with: [.readable, .peerClosed]) else { return }
-        if readiness.contains(.peerClosed) { endWaits = true }
+        if readiness.contains(.peerClosed) {
+            endWaits = true
+            exchange?.wait?.clientLeft()
+        }
         canRead = true
         advance()
     }
@@ -244,6 +247,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         listener.connectionClosed()
         worker.closed(self)
     }
+
+    var inputHasEnded: Bool { endWaits }
 
     func setDeadline(_ nanoseconds: UInt64) {
         worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)

@@ -38,6 +38,8 @@ protocol DownstreamSide: AnyObject {
     func readBody() -> Bool
     /// The upstream takes more of the body, or of what the tunnel brings.
     func upstreamTakesMore()
+    /// The client will send nothing more, and may be gone.
+    var inputHasEnded: Bool { get }
     func setDeadline(_ nanoseconds: UInt64)
     func clearDeadline()
 
@@ -109,6 +111,7 @@ extension DownstreamSide {
         }
         exchange.error = error
         exchange.upstream?.abandon()
+        exchange.leaveUpstream()
         exchange.handlerTask?.cancel()
         exchange.bufferedRequest = nil
         guard responseFraming == nil, error.status != 0, state != .tunnel else {
@@ -120,6 +123,7 @@ extension DownstreamSide {
 
     /// Reports the exchange and gives it back.
     func endExchange(_ exchange: Exchange) {
+        if exchange.endpointHeld >= 0 || exchange.wait != nil { exchange.leaveUpstream() }
         let now = MonotonicInstant.current()
         let hadUpstream = exchange.firstByteAt.nanoseconds > 0
         if let body = exchange.bufferedResponse {
@@ -130,6 +134,7 @@ extension DownstreamSide {
             status: exchange.status, requestBodyBytes: exchange.requestBodyBytes,
             responseBodyBytes: exchange.responseBodyBytes,
             duration: exchange.startedAt.nanoseconds > 0 ? now.nanoseconds(since: exchange.startedAt) : 0,
+            queueDuration: exchange.queueDuration,
             upstreamDuration: hadUpstream ? exchange.firstByteAt.nanoseconds(since: exchange.sentAt) : 0,
             retries: exchange.retries, wasUpgraded: exchange.wasUpgraded)
         worker.filter.ended(exchange, report)

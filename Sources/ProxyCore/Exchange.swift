@@ -72,6 +72,15 @@ public import HTTPModel
     var addressesTried = 0
     /// The endpoint that was tried last, as in the configuration.
     public internal(set) var endpointName: String?
+    /// The endpoint of whose places this exchange has one; -1: none, or the upstream does not count them.
+    var endpointHeld = -1
+    /// While it waits for such a place.
+    var wait: EndpointWait?
+    /// Its place in the queue, once it had to wait; kept for the case that the endpoint it is called to refuses it.
+    var ticket: UpstreamTicket?
+    var queuedAt = MonotonicInstant(nanoseconds: 0)
+    /// How long it waited, in nanoseconds.
+    var queueDuration: UInt64 = 0
     var sentAt = MonotonicInstant(nanoseconds: 0)
     var firstByteAt = MonotonicInstant(nanoseconds: 0)
     var requestBodyBytes: UInt64 = 0
@@ -210,6 +219,7 @@ public import HTTPModel
         endpointsTried = 0
         addressesTried = 0
         endpointName = nil
+        if ticket != nil { forgetQueue() }
         sentAt = MonotonicInstant(nanoseconds: 0)
         firstByteAt = MonotonicInstant(nanoseconds: 0)
         requestBodyBytes = 0
@@ -223,6 +233,26 @@ public import HTTPModel
         clientAddress = .unspecified
         requestNumber = (0, 0)
         unbindHead()
+    }
+
+    /// Leaves the queue, and gives back its place at an endpoint: nothing more is wanted of the upstream.
+    func leaveUpstream() {
+        wait?.giveUp()
+        giveBackPlace()
+    }
+
+    /// Its endpoint may have another exchange.
+    func giveBackPlace() {
+        guard endpointHeld >= 0 else { return }
+        let endpoint = endpointHeld
+        endpointHeld = -1
+        pool?.places?.giveBack(endpoint)
+    }
+
+    private func forgetQueue() {
+        ticket = nil
+        queuedAt = MonotonicInstant(nanoseconds: 0)
+        queueDuration = 0
     }
 
     private func dropBuffering() {

@@ -64,6 +64,8 @@ public struct ExchangeReport {
     public var responseBodyBytes: UInt64
     /// From the complete head to the last byte handed to the socket.
     public var duration: UInt64
+    /// How long it waited for a place at an endpoint.
+    public var queueDuration: UInt64
     /// From the request's hand-over to the first byte of the answer; zero without an upstream.
     public var upstreamDuration: UInt64
     /// Attempts beyond the first.

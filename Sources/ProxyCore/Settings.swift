@@ -87,11 +87,13 @@ public struct UpstreamSettings: Sendable, Equatable {
     public var keepAliveConnectionsMax: Int
     /// Bounds of heads.
     public var headLimits: HeadLimits
+    /// The longest wait for a place at an endpoint, where these are counted.
+    public var queueTimeout: UInt64
 
     /// Memberwise.
     public init(
         name: String, connectTimeout: UInt64, firstByteTimeout: UInt64, idleTimeout: UInt64,
-        keepAliveTimeout: UInt64, keepAliveConnectionsMax: Int, headLimits: HeadLimits
+        keepAliveTimeout: UInt64, keepAliveConnectionsMax: Int, headLimits: HeadLimits, queueTimeout: UInt64
     ) {
         self.name = name
         self.connectTimeout = connectTimeout
@@ -100,5 +102,6 @@ public struct UpstreamSettings: Sendable, Equatable {
         self.keepAliveTimeout = keepAliveTimeout
         self.keepAliveConnectionsMax = keepAliveConnectionsMax
         self.headLimits = headLimits
+        self.queueTimeout = queueTimeout
     }
 }

@@ -425,6 +425,7 @@ final class UpstreamConnection: EventHandler {
         } else {
             close()
         }
+        if exchange.endpointHeld >= 0 { exchange.giveBackPlace() }
         if let body = exchange.bufferedResponse {
             body.isWhole = true
             downstream?.sendBufferedResponse(exchange, body)

@@ -2,12 +2,15 @@ internal import CLinux
 internal import EventLoop
 internal import Glibc
 internal import HTTPModel
-internal import Telemetry
+public import Telemetry
 
 /// One worker's connections to the endpoints of one upstream.
 public final class UpstreamPool {
     /// Times and limits.
     public let settings: UpstreamSettings
+    /// The exchanges that its endpoints may have at a time; `nil`: as many as come.
+    public let places: UpstreamPlaces?
+    let counters: UpstreamCounters
     private(set) var endpoints: [Endpoint]
     private let worker: Worker
     private var next = 0
@@ -37,10 +40,17 @@ public final class UpstreamPool {
         }
     }
 
-    /// Makes an empty pool; call on the worker's thread. At most 64 endpoints.
-    public init(_ settings: UpstreamSettings, endpoints: [EndpointAddresses], worker: Worker) {
+    /// Makes an empty pool; call on the worker's thread. At most 64 endpoints. `places` are those of the same endpoints,
+    /// which all workers share.
+    public init(
+        _ settings: UpstreamSettings, endpoints: [EndpointAddresses], places: UpstreamPlaces? = nil,
+        counters: UpstreamCounters, worker: Worker
+    ) {
         precondition((1...64).contains(endpoints.count))
+        precondition(places == nil || places?.endpointNames == endpoints.map(\.name))
         self.settings = settings
+        self.places = places
+        self.counters = counters
         self.endpoints = endpoints.map { Endpoint(name: $0.name, addresses: $0.addresses) }
         self.worker = worker
         // Workers begin at different endpoints, so that few requests do not all meet the first one.
@@ -74,19 +84,69 @@ public final class UpstreamPool {
 
     /// Finds a connection for the exchange and starts to send: an idle one unless `fresh`, else a new one; endpoints
     /// take turns, and one that refuses is passed over. Fails the exchange when none is left.
+    ///
+    /// Where places are counted, an exchange that finds none waits for one.
     func assign(_ exchange: Exchange, fresh: Bool) {
+        if let places {
+            assign(exchange, fresh: fresh, within: places)
+            return
+        }
         for _ in endpoints.indices {
             let index = next
             next = next + 1 == endpoints.count ? 0 : next + 1
             if exchange.endpointsTried & (1 << UInt64(index)) != 0 { continue }
-            if !fresh, let connection = takeIdle(endpoint: index) {
-                exchange.endpointName = endpoints[index].name
-                connection.serve(exchange)
-                return
-            }
-            if connect(exchange, endpoint: index) { return }
+            if begin(exchange, endpoint: index, fresh: fresh) { return }
             exchange.endpointsTried |= 1 << UInt64(index)
         }
+        failToConnect(exchange)
+    }
+
+    private func assign(_ exchange: Exchange, fresh: Bool, within places: UpstreamPlaces) {
+        // A kept connection has died: its place is still this exchange's.
+        if exchange.endpointHeld >= 0, begin(exchange, atHeldPlaceAfresh: fresh) { return }
+        while true {
+            let all: UInt64 = .max >> UInt64(64 - endpoints.count)
+            let allowed = all & ~exchange.endpointsTried
+            guard allowed != 0 else {
+                failToConnect(exchange)
+                return
+            }
+            guard
+                let index = places.take(among: allowed, from: next)
+                    ?? EndpointWait.begin(
+                        exchange, allowed: allowed, from: next, pool: self, places: places, worker: worker)
+            else { return }
+            next = index + 1 == endpoints.count ? 0 : index + 1
+            exchange.endpointHeld = index
+            if begin(exchange, atHeldPlaceAfresh: fresh) { return }
+        }
+    }
+
+    /// An exchange that waited has been called.
+    func resume(_ exchange: Exchange) {
+        if !begin(exchange, atHeldPlaceAfresh: false) { assign(exchange, fresh: false) }
+    }
+
+    /// Begins at the endpoint where the exchange has its place; gives that back when it is refused.
+    private func begin(_ exchange: Exchange, atHeldPlaceAfresh fresh: Bool) -> Bool {
+        let index = exchange.endpointHeld
+        if begin(exchange, endpoint: index, fresh: fresh) { return true }
+        exchange.endpointsTried |= 1 << UInt64(index)
+        exchange.giveBackPlace()
+        return false
+    }
+
+    /// On an idle connection or a new one; `false`: the endpoint refused at once.
+    private func begin(_ exchange: Exchange, endpoint index: Int, fresh: Bool) -> Bool {
+        if !fresh, let connection = takeIdle(endpoint: index) {
+            exchange.endpointName = endpoints[index].name
+            connection.serve(exchange)
+            return true
+        }
+        return connect(exchange, endpoint: index)
+    }
+
+    private func failToConnect(_ exchange: Exchange) {
         let status = exchange.error?.status == 504 ? 504 : 502
         exchange.downstream?.fail(ExchangeError(side: .upstream, step: "connect", status: status))
     }
@@ -111,6 +171,7 @@ public final class UpstreamPool {
         }
         exchange.addressesTried = 0
         exchange.endpointsTried |= 1 << UInt64(endpoint)
+        exchange.giveBackPlace()
         exchange.error = ExchangeError(side: .upstream, step: "connect", status: timedOut ? 504 : 502)
         assign(exchange, fresh: false)
     }
@@ -173,5 +234,36 @@ public final class UpstreamPool {
         endpoints[connection.endpoint].idle.remove(at: index)
         idleCount -= 1
         worker.counters.upstreamConnectionsIdle.add(-1)
+    }
+}
+
+/// What one worker counts of one upstream.
+public struct UpstreamCounters: Sendable {
+    /// Exchanges that wait now.
+    public let waiting: Gauge
+    /// Exchanges that had to wait.
+    public let queued: Counter
+    /// Exchanges that were refused because as many waited as may.
+    public let full: Counter
+    /// Exchanges that waited too long.
+    public let timedOut: Counter
+    /// Exchanges whose client had ended its side of the connection, before they waited or while they did.
+    public let left: Counter
+
+    /// Registers the instruments of one worker.
+    public init(_ registry: MetricRegistry, upstream: String) {
+        let label = ("upstream", upstream)
+        waiting = registry.gauge(
+            "upstream_queue_length", help: "Requests that wait for a place at an endpoint.", labels: [label])
+        queued = registry.counter(
+            "upstream_queued_total", help: "Requests that had to wait for a place at an endpoint.", labels: [label])
+        func refused(_ reason: String) -> Counter {
+            registry.counter(
+                "upstream_queue_refused_total", help: "Requests that got no place at an endpoint, by reason.",
+                labels: [label, ("reason", reason)])
+        }
+        full = refused("full")
+        timedOut = refused("timeout")
+        left = refused("left")
     }
 }

@@ -19,7 +19,7 @@ public final class AccessLog: Sendable {
     private let path: String?
     private let state = Mutex(State())
     private let wakeUp = DispatchSemaphore(value: 0)
-    private let isDone = DispatchSemaphore(value: 0)
+    private let isDone = Atomic<Bool>(false)
 
     private struct State {
         var lines: [UInt8] = []
@@ -74,7 +74,10 @@ public final class AccessLog: Sendable {
     /// up for a second, no longer.
     public func close() {
         wake { $0.isClosing = true }
-        _ = isDone.wait(timeout: .now() + AccessLog.farewellTime)
+        // No wait of a semaphore, which goes by the clock on the wall: set back, it would last for hours.
+        for _ in 0..<AccessLog.farewellLooks where !isDone.load(ordering: .acquiring) {
+            usleep(AccessLog.farewellPause)
+        }
     }
 
     private func wake(_ change: (inout sending State) -> Void) {
@@ -110,10 +113,11 @@ public final class AccessLog: Sendable {
             }
             if isClosing {
                 if descriptor != STDOUT_FILENO { Glibc.close(descriptor) }
-                isDone.signal()
+                isDone.store(true, ordering: .releasing)
                 return
             }
-            _ = wakeUp.wait(timeout: .now() + AccessLog.gatheringTime)
+            // For the same reason as in `close`.
+            usleep(AccessLog.gatheringTime)
         }
     }
 
@@ -142,9 +146,11 @@ public final class AccessLog: Sendable {
         linesDropped.addShared(count)
     }
 
-    private static let farewellTime = DispatchTimeInterval.seconds(1)
-    /// The longest that a line waits for others.
-    private static let gatheringTime = DispatchTimeInterval.milliseconds(5)
+    /// A second in all; the pause is in microseconds.
+    private static let farewellLooks = 500
+    private static let farewellPause: UInt32 = 2000
+    /// The longest that a line waits for others, in microseconds.
+    private static let gatheringTime: UInt32 = 5000
     /// A larger array, which a slow destination left behind, is given back.
     private static let keptCapacityMax = 1 << 20
 

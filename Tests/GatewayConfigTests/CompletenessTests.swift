@@ -67,6 +67,9 @@ import Testing
             first_byte_timeout: 2s
             idle_timeout: 3s
             keep_alive: { timeout: 4s, connections_max: 5 }
+            exchanges_max: 4
+            queue_max: 7
+            queue_timeout: 2s
             head_bytes_max: 6KiB
         buffering:
           request_memory_bytes_max: 8KiB
@@ -196,6 +199,7 @@ import Testing
         #expect(upstream.connectTimeout == .seconds(1) && upstream.firstByteTimeout == .seconds(2))
         #expect(upstream.idleTimeout == .seconds(3) && upstream.keepAliveTimeout == .seconds(4))
         #expect(upstream.keepAliveConnectionsMax == 5 && upstream.headBytesMax == 6144)
+        #expect(upstream.exchangesMax == 4 && upstream.queueMax == 7 && upstream.queueTimeout == .seconds(2))
         let buffering = configuration.buffering
         #expect(buffering.requestMemoryBytesMax == 8192 && buffering.responseMemoryBytesMax == 16_384)
         #expect(buffering.fileBytesMax == 1 << 20 && buffering.allFilesBytesMax == 2 << 20)

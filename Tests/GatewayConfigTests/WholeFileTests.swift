@@ -66,7 +66,8 @@ import Testing
         #expect(
             load(text).problems.map(\.description) == [
                 "gateway.yaml:7:5: upstreams.billing.server: the key 'server' is unknown; known here: endpoints, "
-                    + "connect_timeout, first_byte_timeout, idle_timeout, keep_alive, head_bytes_max"
+                    + "connect_timeout, first_byte_timeout, idle_timeout, keep_alive, exchanges_max, queue_max, queue_timeout, "
+                    + "head_bytes_max"
             ])
     }
 }

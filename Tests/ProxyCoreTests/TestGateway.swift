@@ -16,6 +16,7 @@ struct Ended: Sendable {
     var retries: Int
     var wasUpgraded: Bool
     var endpoint: String?
+    var queueDuration: UInt64
 }
 
 /// What the worker's thread tells the test's.
@@ -93,7 +94,7 @@ final class TestFilter: RequestFilter {
             Ended(
                 status: report.status, requestBodyBytes: report.requestBodyBytes,
                 responseBodyBytes: report.responseBodyBytes, error: exchange.error, retries: report.retries,
-                wasUpgraded: report.wasUpgraded, endpoint: exchange.endpointName))
+                wasUpgraded: report.wasUpgraded, endpoint: exchange.endpointName, queueDuration: report.queueDuration))
     }
 }
 
@@ -108,6 +109,8 @@ final class TestGateway: @unchecked Sendable {
     let registry = MetricRegistry()
     let counters: WorkerCounters
     let connections = ConnectionCount()
+    /// Of the endpoints, where they have bounds.
+    let places: UpstreamPlaces?
     let port: UInt16
 
     static let second: UInt64 = 1_000_000_000
@@ -117,7 +120,8 @@ final class TestGateway: @unchecked Sendable {
     init(
         to ports: [UInt16] = [], tls: TLSContext? = nil, ticketKeys: TicketKeys = TicketKeys(),
         handler: (any RequestHandler)? = nil,
-        endpoints: [UpstreamPool.EndpointAddresses]? = nil,
+        endpoints: [UpstreamPool.EndpointAddresses]? = nil, bounds: UpstreamPlaces.Bounds? = nil,
+        places: UpstreamPlaces? = nil,
         listener configureListener: (inout ListenerSettings) -> Void = { _ in },
         upstream configureUpstream: (inout UpstreamSettings) -> Void = { _ in },
         filter configureFilter: (TestFilter) -> Void = { _ in }
@@ -144,7 +148,7 @@ final class TestGateway: @unchecked Sendable {
         var upstream = UpstreamSettings(
             name: "app", connectTimeout: 5 * Self.second, firstByteTimeout: 5 * Self.second,
             idleTimeout: 5 * Self.second, keepAliveTimeout: 5 * Self.second, keepAliveConnectionsMax: 8,
-            headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50))
+            headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 50), queueTimeout: 5 * Self.second)
         configureUpstream(&upstream)
         let addresses =
             endpoints
@@ -153,7 +157,15 @@ final class TestGateway: @unchecked Sendable {
                     name: "127.0.0.1:\(port)",
                     addresses: NetworkAddress(numericHost: "127.0.0.1", port: port).map { [$0] } ?? [])
             }
-        if !addresses.isEmpty { filter.pool = UpstreamPool(upstream, endpoints: addresses, worker: worker) }
+        if !addresses.isEmpty {
+            let ownPlaces = places ?? bounds.map { UpstreamPlaces($0, endpointNames: addresses.map(\.name)) }
+            self.places = ownPlaces
+            filter.pool = UpstreamPool(
+                upstream, endpoints: addresses, places: ownPlaces,
+                counters: UpstreamCounters(registry, upstream: "app"), worker: worker)
+        } else {
+            self.places = nil
+        }
         if let handler { filter.handler = HandlerUpstream(handler, bodyBytesMax: 1000) }
         configureFilter(filter)
         worker.use(ticketKeys)
@@ -239,6 +251,7 @@ final class Flag: Sendable {
 /// Runs a gateway and its endpoint for the length of a test.
 func withGateway(
     _ upstream: FakeUpstream, tls: TLSContext? = nil, ticketKeys: TicketKeys = TicketKeys(),
+    bounds: UpstreamPlaces.Bounds? = nil,
     listener configureListener: (inout ListenerSettings) -> Void = { _ in },
     upstream configureUpstream: (inout UpstreamSettings) -> Void = { _ in },
     filter configureFilter: (TestFilter) -> Void = { _ in },
@@ -246,7 +259,8 @@ func withGateway(
 ) throws {
     defer { upstream.stop() }
     let gateway = try TestGateway(
-        to: [upstream.port], tls: tls, ticketKeys: ticketKeys, listener: configureListener, upstream: configureUpstream,
+        to: [upstream.port], tls: tls, ticketKeys: ticketKeys, bounds: bounds, listener: configureListener,
+        upstream: configureUpstream,
         filter: configureFilter)
     defer { gateway.stop() }
     try body(gateway)

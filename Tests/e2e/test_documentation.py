@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,6 +241,10 @@ def test_exit_codes_are_those_of_the_table(arguments: list[str], code: int):
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
+#: One request is held at the application.
+HAS_COME, MAY_GO = threading.Event(), threading.Event()
+
+
 def eventful(connection: UpstreamConnection) -> None:
     """Answers; upgrades where it is asked to, dies where it is asked to, or when its first connection is used again."""
     served = 0
@@ -250,6 +255,9 @@ def eventful(connection: UpstreamConnection) -> None:
             return
         if request.target == "/public/reused" and served > 1:
             return
+        if request.target == "/public/held":
+            HAS_COME.set()
+            MAY_GO.wait(20)
         if request.target == "/public/upgrade":
             connection.send(SWITCHED)
             connection.read_some()
@@ -263,6 +271,7 @@ def eventful_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
     with FakeUpstream(eventful) as upstream:
         gateway = Gateway(tmp_path_factory.mktemp("eventful"), {"raw": upstream.port}, changes)
         gateway.configuration["routes"].append(route("raw", "/limited", public=True, limit="one"))
+        gateway.configuration["upstreams"]["raw"]["exchanges_max"] = 1
         gateway.write()
         with gateway:
             live_through_everything(gateway)
@@ -290,6 +299,13 @@ def live_through_everything(gateway: Gateway) -> None:
     assert status("/nothing") == 404
     assert status("/public/%zz") == 400
     assert status("/.gateway/login") == 302
+    with gateway.connect() as first, gateway.connect() as second:
+        first.sendall(b"GET /public/held HTTP/1.1\r\nHost: raw.demo.localhost\r\n\r\n")
+        assert HAS_COME.wait(10)
+        second.sendall(b"GET /public/x HTTP/1.1\r\nHost: raw.demo.localhost\r\n\r\n")
+        wait_until(lambda: gateway.metrics()['upstream_queue_length{upstream="raw"}'] == 1, "it waits for its turn")
+        MAY_GO.set()
+        assert [read_response(peer).status for peer in (first, second)] == [200, 200]
     with gateway.connect() as peer:
         peer.sendall(
             b"GET /public/upgrade HTTP/1.1\r\nHost: raw.demo.localhost\r\n"

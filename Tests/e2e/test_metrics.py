@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ HEAD = b"Host: raw.demo.localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SLOW_SECONDS = 0.12
+
+#: Why a request that waited for an endpoint got none.
+REASONS = ("full", "timeout", "left")
 
 #: The metrics that a test of this file looks at; the last test compares them with those that are shown.
 looked_at: set[str] = set()
@@ -305,6 +309,43 @@ def test_buffered_bodies(start_gateway, upstream: FakeUpstream):
             assert read_response(peer).status == 200
 
     moved(own, act, {"buffered_requests_total": 1})
+
+
+def test_requests_that_wait_for_an_endpoint(start_gateway, upstream: FakeUpstream):
+    held = threading.Event()
+
+    def hold(connection: UpstreamConnection) -> None:
+        while connection.read_request():
+            held.wait(20)
+            connection.send(OK)
+
+    upstream.script = hold
+    pool = {"endpoints": [f"127.0.0.1:{upstream.port}"], "exchanges_max": 1, "queue_max": 2, "queue_timeout": "500ms"}
+    own = start_gateway({"raw": upstream.port}, {"upstreams": {"raw": pool}})
+    length = 'upstream_queue_length{upstream="raw"}'
+    looked_at.add("upstream_queue_length")
+    assert own.metrics()[length] == 0
+    request = b"GET /public/x HTTP/1.1\r\n" + HEAD + b"\r\n"
+
+    def act() -> None:
+        with contextlib.ExitStack() as stack:
+            served, late, left, refused = (stack.enter_context(own.connect()) for _ in range(4))
+            served.sendall(request)
+            upstream.wait_for_requests(1)
+            late.sendall(request)
+            wait_until(lambda: own.metrics()[length] == 1, "it waits")
+            left.sendall(request)
+            wait_until(lambda: own.metrics()[length] == 2, "another one waits")
+            refused.sendall(request)
+            assert read_response(refused).status == 503
+            left.close()
+            assert read_response(late).status == 503
+            assert own.metrics()[length] == 0
+            held.set()
+            assert read_response(served).status == 200
+
+    refused = {f'upstream_queue_refused_total{{upstream="raw",reason="{reason}"}}': 1 for reason in REASONS}
+    moved(own, act, {'upstream_queued_total{upstream="raw"}': 2, **refused})
 
 
 def test_http2_connections(counting: Gateway):

@@ -1,3 +1,4 @@
+import EventLoop
 import GatewayConfig
 import IdentityModel
 import JOSE
@@ -55,6 +56,7 @@ struct CachedSession {
     let credential: Credential
     /// The revocation table's value read before the fetch began.
     let generation: UInt64
-    /// When the store must be asked again, in seconds since the epoch.
-    let believedUntil: Int64
+    /// When the store must be asked again: by the steady clock, so that nobody is believed longer when the other is set
+    /// back.
+    let believedUntil: MonotonicInstant
 }

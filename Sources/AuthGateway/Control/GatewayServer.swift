@@ -206,6 +206,7 @@ public enum GatewayServer {
             revocations: RevocationTable(), limitSeed: seed,
             memoryLimits: MemoryRateLimitStore(),
             remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), bodyFiles: BodyFiles(),
+            upstreamPlaces: UpstreamPlaceTable(),
             temporaryFolder: GatewayProcess.temporaryFolder(options.environment), metrics: metrics, logger: logger)
         try sampleUsers(configuration, options, resources)
         return resources

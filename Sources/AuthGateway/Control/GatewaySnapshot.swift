@@ -56,6 +56,8 @@ final class GatewaySnapshot: Sendable {
     let listeners: [Listener]
     let listenerSettings: [ListenerSettings]
     let upstreamSettings: [UpstreamSettings]
+    /// By upstream; `nil` where exchanges are not counted.
+    let upstreamPlaces: [UpstreamPlaces?]
     let authenticators: [TokenAuthenticator]
     let limits: [Limit]
     /// For routes that buffer requests, where there are any.
@@ -84,7 +86,8 @@ final class GatewaySnapshot: Sendable {
         requestBuffering: BodyBuffering?, responseBuffering: BodyBuffering?,
         sessionPrefix: SourcePrefix, sessionCookie: SessionCookieSettings, identity: HandlerUpstream,
         assertions: AssertionSigner, sessions: any SessionAuthority,
-        endpoints: [[UpstreamPool.EndpointAddresses]], redisAddresses: [NetworkAddress]
+        endpoints: [[UpstreamPool.EndpointAddresses]], upstreamPlaces: [UpstreamPlaces?],
+        redisAddresses: [NetworkAddress]
     ) {
         self.configuration = configuration
         self.table = table
@@ -99,6 +102,7 @@ final class GatewaySnapshot: Sendable {
         self.assertions = assertions
         self.sessions = sessions
         self.endpoints = endpoints
+        self.upstreamPlaces = upstreamPlaces
         self.redisAddresses = redisAddresses
         listeners = zip(configuration.listeners, listenerSettings).map { listener, settings in
             let rules = listener.tls.map { [$0.rules] + $0.hosts.map(\.rules) } ?? []
@@ -155,6 +159,7 @@ extension UpstreamSettings {
             idleTimeout: upstream.idleTimeout.nanosecondsForTimers,
             keepAliveTimeout: upstream.keepAliveTimeout.nanosecondsForTimers,
             keepAliveConnectionsMax: upstream.keepAliveConnectionsMax,
-            headLimits: HeadLimits(bytesMax: upstream.headBytesMax, fieldsMax: 128))
+            headLimits: HeadLimits(bytesMax: upstream.headBytesMax, fieldsMax: 128),
+            queueTimeout: upstream.queueTimeout.nanosecondsForTimers)
     }
 }

@@ -22,6 +22,7 @@ struct ProcessResources: Sendable {
     let memoryLimits: MemoryRateLimitStore
     let remoteKeys: RemoteKeySets
     let bodyFiles: BodyFiles
+    let upstreamPlaces: UpstreamPlaceTable
     /// Where files may be made that nobody needs after a restart.
     let temporaryFolder: String
     let metrics: MetricRegistry
@@ -58,6 +59,36 @@ final class MemorySignInThrottle: SignInThrottle {
         case .allowed: return .allowed
         case .limited(let retryAfter, _): return .limited(retryAfter: retryAfter)
         }
+    }
+}
+
+/// The places of upstreams that count their exchanges. They outlive a snapshot: what is under way when the next one comes
+/// into force has its places still, for as long as the upstream has the same endpoints.
+final class UpstreamPlaceTable: Sendable {
+    /// Known as long as a snapshot or an exchange knows them.
+    private struct Known: Sendable { weak var places: UpstreamPlaces? }
+
+    private let table = Mutex<[String: Known]>([:])
+
+    /// `nil`: the upstream has no bound. The bounds are put in force by `use`, when the snapshot is.
+    func places(for upstream: GatewayConfiguration.Upstream) -> UpstreamPlaces? {
+        guard let bounds = UpstreamPlaces.Bounds(upstream) else { return nil }
+        let names = upstream.endpoints.map(\.text)
+        return table.withLock { table in
+            table = table.filter { $0.value.places != nil }
+            if let places = table[upstream.name]?.places, places.endpointNames == names { return places }
+            let places = UpstreamPlaces(bounds, endpointNames: names)
+            table[upstream.name] = Known(places: places)
+            return places
+        }
+    }
+}
+
+extension UpstreamPlaces.Bounds {
+    /// `nil`: the upstream has none.
+    init?(_ upstream: GatewayConfiguration.Upstream) {
+        guard let exchangesMax = upstream.exchangesMax else { return nil }
+        self.init(exchangesMax: exchangesMax, queueMax: upstream.queueMax)
     }
 }
 

@@ -121,7 +121,9 @@ struct SnapshotBuilder {
             assertions: AssertionSigner(
                 key: process.identityKeys.signing, issuer: configuration.identity.issuer),
             sessions: identity.sessions,
-            endpoints: endpoints, redisAddresses: redisAddresses)
+            endpoints: endpoints,
+            upstreamPlaces: configuration.upstreams.map { process.upstreamPlaces.places(for: $0) },
+            redisAddresses: redisAddresses)
     }
 
     private func sessionCookie(_ configuration: GatewayConfiguration) throws(SnapshotError) -> SessionCookieSettings {

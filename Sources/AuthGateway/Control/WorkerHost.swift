@@ -100,15 +100,21 @@ final class WorkerHost: @unchecked Sendable {
     private func install(_ snapshot: GatewaySnapshot) {
         let previous = filter.current
         var pools: [UpstreamPool] = []
-        for (settings, endpoints) in zip(snapshot.upstreamSettings, snapshot.endpoints) {
+        for (index, settings) in snapshot.upstreamSettings.enumerated() {
+            let endpoints = snapshot.endpoints[index]
+            let places = snapshot.upstreamPlaces[index]
+            if let bounds = UpstreamPlaces.Bounds(snapshot.configuration.upstreams[index]) { places?.use(bounds) }
             // A pool whose settings stay keeps its connections.
             if let pool = previous?.pools.first(where: {
-                $0.settings == settings && $0.endpointNames == endpoints.map(\.name)
+                $0.settings == settings && $0.places === places && $0.endpointNames == endpoints.map(\.name)
             }) {
                 pool.update(endpoints)
                 pools.append(pool)
             } else {
-                pools.append(UpstreamPool(settings, endpoints: endpoints, worker: worker))
+                pools.append(
+                    UpstreamPool(
+                        settings, endpoints: endpoints, places: places, counters: counters(upstream: settings.name),
+                        worker: worker))
             }
         }
         let names = snapshot.configuration.routes.map(\.name) + ["-"]
@@ -128,6 +134,15 @@ final class WorkerHost: @unchecked Sendable {
         if let known = countersByRoute[route] { return known }
         let made = RouteCounters(services.metrics, route: route)
         countersByRoute[route] = made
+        return made
+    }
+
+    private var countersByUpstream: [String: UpstreamCounters] = [:]
+
+    private func counters(upstream name: String) -> UpstreamCounters {
+        if let known = countersByUpstream[name] { return known }
+        let made = UpstreamCounters(services.metrics, upstream: name)
+        countersByUpstream[name] = made
         return made
     }
 

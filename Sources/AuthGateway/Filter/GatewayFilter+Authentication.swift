@@ -156,7 +156,7 @@ extension GatewayFilter {
         let now = currentEpochSeconds()
         let generation = services.revocations.generation(of: key)
         if let cached = sessions.value(for: key) {
-            if cached.generation == generation, now < cached.believedUntil, cached.credential.isUsable(at: now) {
+            if cached.generation == generation, loop.now < cached.believedUntil, cached.credential.isUsable(at: now) {
                 counters.sessionCacheHits.add()
                 state.credential = cached.credential
                 state.watchedGeneration = generation
@@ -236,11 +236,13 @@ extension GatewayFilter {
             let credential = Credential(
                 kind: .session, sessionKey: key, claims: session.claims, usableFrom: 0,
                 usableUntil: min(session.expiresAt, session.idleExpiresAt), prefix: snapshot.sessionPrefix)
-            let ttl = snapshot.configuration.authentication.session.cacheTTL.components.seconds
+            let ttl = snapshot.configuration.authentication.session.cacheTTL.nanosecondsForTimers
             // The store answered by the rights of this exchange's configuration: nothing for exchanges of a newer one.
             if state.snapshot === current {
                 sessions.insert(
-                    CachedSession(credential: credential, generation: generation, believedUntil: now + ttl), for: key)
+                    CachedSession(
+                        credential: credential, generation: generation,
+                        believedUntil: loop.now.advanced(byNanoseconds: ttl)), for: key)
             }
             state.credential = credential
             state.watchedGeneration = generation

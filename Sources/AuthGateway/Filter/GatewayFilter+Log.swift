@@ -37,6 +37,7 @@ extension GatewayFilter {
             line.field("subject", credential.claims.subject.identifier)
         }
         line.field("duration_ms", milliseconds: report.duration)
+        if report.queueDuration > 0 { line.field("queue_ms", milliseconds: report.queueDuration) }
         if let endpoint = exchange.endpointName, let upstream = exchange.pool {
             line.field("upstream", upstream.settings.name)
             line.field("endpoint", endpoint)

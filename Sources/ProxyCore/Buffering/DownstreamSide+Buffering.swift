@@ -162,7 +162,7 @@ extension DownstreamSide {
     var isHeldUp: Bool {
         guard let exchange else { return false }
         if let upstream = exchange.upstream { return !upstream.takesMore }
-        return exchange.bufferedRequest?.isBusy == true
+        return exchange.wait != nil || exchange.bufferedRequest?.isBusy == true
     }
 
     /// A piece of a body has been written to its file, or read back from it.

@@ -430,6 +430,9 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         awaitClient()
     }
 
+    /// The end of a stream's input is the end of its request; a client that goes away resets it, or its connection ends.
+    var inputHasEnded: Bool { false }
+
     func setDeadline(_ nanoseconds: UInt64) {
         worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
     }

@@ -24,7 +24,8 @@ struct ReloadReadTests {
                 database: database, identityKeys: keys, hasher: try PasswordHasher(),
                 signInThrottle: MemorySignInThrottle(seed: seed), revocations: RevocationTable(),
                 limitSeed: seed, memoryLimits: MemoryRateLimitStore(),
-                remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), bodyFiles: BodyFiles(), temporaryFolder: "/tmp",
+                remoteKeys: RemoteKeySets(fetcher: HTTPFetcher()), bodyFiles: BodyFiles(),
+                upstreamPlaces: UpstreamPlaceTable(), temporaryFolder: "/tmp",
                 metrics: MetricRegistry(), logger: Logger(label: "test")))
     }
 

@@ -159,7 +159,8 @@ final class FilterGateway: @unchecked Sendable {
             sessionCookie: try #require(SessionCookieSettings(domain: "example.test", isSecure: false)),
             identity: HandlerUpstream(Nothing()),
             assertions: AssertionSigner(key: try SigningKey.generate(), issuer: "https://iam.example"),
-            sessions: sessions, endpoints: [], redisAddresses: [])
+            sessions: sessions, endpoints: [], upstreamPlaces: [],
+            redisAddresses: [])
         let metrics = MetricRegistry()
         let services = GatewayServices(
             revocations: revocations, memoryLimits: MemoryRateLimitStore(), accessLog: nil, metrics: metrics)
@@ -176,7 +177,11 @@ final class FilterGateway: @unchecked Sendable {
         filter.install(
             WorkerSnapshot(
                 shared: snapshot,
-                pools: [UpstreamPool(snapshot.upstreamSettings[0], endpoints: [endpoint], worker: worker)],
+                pools: [
+                    UpstreamPool(
+                        snapshot.upstreamSettings[0], endpoints: [endpoint],
+                        counters: UpstreamCounters(metrics, upstream: "app"), worker: worker)
+                ],
                 tokens: TokenCache([authenticator], entriesMax: 100), redis: nil,
                 routeCounters: (configuration.routes.map(\.name) + ["-"]).map { RouteCounters(metrics, route: $0) }))
         try worker.listen(on: socket.number, settings: settings)
