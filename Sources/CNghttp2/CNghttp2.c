@@ -13,6 +13,7 @@ enum { small_window_update = 256 };
  * of which there are nine when bytes come one by one. */
 enum { known_streams = 1024, frame_bytes_max = 16384 };
 enum { block_frames_max = 9, continuation_pieces_max = 128 };
+enum { preface_bytes = 24, frame_head_bytes = 9, setting_bytes = 6, priority_bytes = 5, stream_bytes = 4 };
 
 /* What a stream has to send; in a list, so that the streams that are open when a session ends are found. */
 typedef struct output {
@@ -56,6 +57,11 @@ struct cnghttp2_session {
     bool is_flooded;
     /* The code of RFC 9113 section 7 for a rule that nghttp2 leaves out and the peer broke; 0: none. */
     uint32_t broken_code;
+    /* The head of the frame that is being read, as far as it has come, what is still to come of its payload, and the
+     * bytes of the payload that are looked at. */
+    uint8_t frame_head[frame_head_bytes], payload[setting_bytes];
+    size_t frame_head_count, payload_count, payload_left;
+
     /* Of the latest streams, by half their number: which were begun, and which ended by our reset, so that what is still
      * on its way for them is nobody's mistake. */
     uint64_t begun[known_streams / 64], reset[known_streams / 64];
@@ -255,32 +261,134 @@ static void advance_to(cnghttp2_session *self, uint32_t index) {
     self->last_index = index;
 }
 
-/* HEADERS for streams that are over, which nghttp2 ignores (RFC 9113 sections 5.1 and 5.1.1). It ignores DATA as well,
- * without a word to anybody; a server may (section 5.1). */
-static int check_stream(nghttp2_session *session, cnghttp2_session *self, const nghttp2_frame_hd *head) {
-    if (head->stream_id <= 0 || head->stream_id % 2 == 0) return 0;
-    uint32_t index = (uint32_t)head->stream_id / 2 + 1;
-    if (index > self->last_index) {
-        /* Counts as reset until nghttp2 takes it. */
-        advance_to(self, index);
-        put_stream(self->begun, index, true);
-        put_stream(self->reset, index, true);
-        return 0;
-    }
+/* Whether a frame may come for a stream that was named before (RFC 9113 sections 5.1 and 5.1.1): not when the peer has
+ * left it out or ended it, unless it ended by our reset. nghttp2 ignores HEADERS and DATA of streams that are gone. */
+static int check_former_stream(cnghttp2_session *self, uint32_t index, int32_t stream) {
     if (self->last_index - index >= known_streams) return 0;
     if (!has_stream(self->begun, index)) return break_off(self, NGHTTP2_PROTOCOL_ERROR);
-    if (has_stream(self->reset, index) || nghttp2_session_get_stream_remote_close(session, head->stream_id) != -1) {
+    if (has_stream(self->reset, index) || nghttp2_session_get_stream_remote_close(self->session, stream) != -1) {
         return 0;
     }
     return break_off(self, NGHTTP2_STREAM_CLOSED);
 }
 
+static int check_stream(cnghttp2_session *self, const nghttp2_frame_hd *head) {
+    if (head->stream_id <= 0 || head->stream_id % 2 == 0) return 0;
+    uint32_t index = (uint32_t)head->stream_id / 2 + 1;
+    if (index <= self->last_index) return check_former_stream(self, index, head->stream_id);
+    /* Counts as reset until nghttp2 takes it. */
+    advance_to(self, index);
+    put_stream(self->begun, index, true);
+    put_stream(self->reset, index, true);
+    return 0;
+}
+
+static uint32_t number(const uint8_t *bytes) {
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+/* Of the frame whose head is complete. */
+static size_t length(const cnghttp2_session *self) { return number(self->frame_head) >> 8; }
+
+static uint32_t stream_of(const cnghttp2_session *self) { return number(self->frame_head + 5) & 0x7fffffff; }
+
+/* The last of one name counts for nghttp2; but each value must be sound (RFC 9113 sections 6.5.2 and 6.5.3). */
+static int check_setting(cnghttp2_session *self) {
+    uint32_t value = number(self->payload + 2);
+    switch (self->payload[0] << 8 | self->payload[1]) {
+    case NGHTTP2_SETTINGS_ENABLE_PUSH: return value > 1 ? break_off(self, NGHTTP2_PROTOCOL_ERROR) : 0;
+    case NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE:
+        return value > NGHTTP2_MAX_WINDOW_SIZE ? break_off(self, NGHTTP2_FLOW_CONTROL_ERROR) : 0;
+    case NGHTTP2_SETTINGS_MAX_FRAME_SIZE:
+        return value < frame_bytes_max || value >> 24 != 0 ? break_off(self, NGHTTP2_PROTOCOL_ERROR) : 0;
+    default: return 0;
+    }
+}
+
+/* How many payload bytes of the frame whose head is complete make a piece that is looked at; 0: nothing is. */
+static size_t piece_bytes(const cnghttp2_session *self) {
+    if (self->payload_left > frame_bytes_max) return 0;
+    switch (self->frame_head[3]) {
+    /* nghttp2 refuses other lengths. */
+    case NGHTTP2_SETTINGS: return self->payload_left % setting_bytes == 0 ? setting_bytes : 0;
+    case NGHTTP2_PRIORITY: return self->payload_left == priority_bytes ? priority_bytes : 0;
+    case NGHTTP2_PRIORITY_UPDATE: return self->payload_left == length(self) ? stream_bytes : 0;
+    default: return 0;
+    }
+}
+
+static int check_piece(cnghttp2_session *self) {
+    if (self->frame_head[3] == NGHTTP2_SETTINGS) return check_setting(self);
+    /* A stream that depends on itself: an error in RFC 7540 section 5.3.1, and of no use to anybody since; or a
+     * PRIORITY_UPDATE, which is on stream 0 itself, of stream 0 (RFC 9218 section 7.1). */
+    uint32_t stream = number(self->payload) & 0x7fffffff;
+    return stream == stream_of(self) ? break_off(self, NGHTTP2_PROTOCOL_ERROR) : 0;
+}
+
+static int check_head(cnghttp2_session *self) {
+    if (self->frame_head[3] == NGHTTP2_PRIORITY_UPDATE) {
+        if (stream_of(self) != 0) return break_off(self, NGHTTP2_PROTOCOL_ERROR);
+        if (length(self) < stream_bytes) return break_off(self, NGHTTP2_FRAME_SIZE_ERROR);
+    }
+    if (self->frame_head[3] == NGHTTP2_DATA) {
+        uint32_t stream = stream_of(self), index = stream / 2 + 1;
+        if (stream % 2 == 1 && index <= self->last_index) return check_former_stream(self, index, (int32_t)stream);
+    }
+    return 0;
+}
+
+/* Looks at frames for what nghttp2 lets pass without a word to anybody, and says how many of the bytes it may have:
+ * all, or those before the one by which a rule is broken, or before DATA that can only be judged when what ends
+ * streams in front of it has been taken. */
+static size_t look(cnghttp2_session *self, const uint8_t *bytes, size_t count) {
+    bool may_end_streams = false;
+    size_t at = 0;
+    while (at < count) {
+        if (self->frame_head_count == frame_head_bytes) {
+            size_t piece = piece_bytes(self), part = count - at;
+            if (piece == 0) {
+                if (part > self->payload_left) part = self->payload_left;
+                at += part;
+                self->payload_left -= part;
+            } else {
+                self->payload[self->payload_count++] = bytes[at++];
+                if (self->payload_count == piece) {
+                    if (check_piece(self) != 0) return at - 1;
+                    self->payload_left -= piece;
+                    self->payload_count = 0;
+                }
+            }
+        } else {
+            size_t part = frame_head_bytes - self->frame_head_count;
+            if (part > count - at) part = count - at;
+            memcpy(self->frame_head + self->frame_head_count, bytes + at, part);
+            self->frame_head_count += part;
+            at += part;
+            if (self->frame_head_count < frame_head_bytes) break;
+            self->payload_left = length(self);
+            bool is_data = self->frame_head[3] == NGHTTP2_DATA;
+            if (is_data && may_end_streams) {
+                self->frame_head_count -= 1;
+                return at - 1;
+            }
+            if (check_head(self) != 0) return at - 1;
+            if (self->frame_head[3] == NGHTTP2_RST_STREAM ||
+                ((is_data || self->frame_head[3] == NGHTTP2_HEADERS) && self->frame_head[4] & NGHTTP2_FLAG_END_STREAM)) {
+                may_end_streams = true;
+            }
+        }
+        if (self->frame_head_count == frame_head_bytes && self->payload_left == 0) self->frame_head_count = 0;
+    }
+    return count;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user_data) {
     cnghttp2_session *self = user_data;
+    (void)session;
     switch (head->type) {
     case NGHTTP2_DATA: break;
     case NGHTTP2_HEADERS:
-        if (check_stream(session, self, head) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
+        if (check_stream(self, head) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
         self->wire_bytes = 0;
         self->wire_frames = 0;
         return count_block(self, head);
@@ -602,6 +710,10 @@ cnghttp2_session *cnghttp2_session_new(const cnghttp2_settings *settings, cnghtt
     self->settings = *settings;
     self->spare = spare;
     self->memory = (nghttp2_mem){self, held_malloc, held_free, held_calloc, held_realloc};
+    /* nghttp2 checks the preface: it is passed over like a payload. */
+    self->frame_head_count = frame_head_bytes;
+    self->frame_head[3] = NGHTTP2_DATA;
+    self->payload_left = preface_bytes;
     if (open_session(self)) return self;
     cnghttp2_session_free(self);
     return NULL;
@@ -659,9 +771,12 @@ cnghttp2_outcome cnghttp2_receive(cnghttp2_session *self, const uint8_t *bytes, 
     /* Only complete sections can be taken from the arena: one that goes on does not end the turn. */
     while (*taken < count && (self->events_count == 0 || self->arena_count < arena_bytes_turn)) {
         size_t slice = count - *taken < slice_bytes ? count - *taken : slice_bytes;
-        ssize_t read = nghttp2_session_mem_recv(self->session, bytes + *taken, slice);
+        size_t sound = look(self, bytes + *taken, slice);
+        uint32_t broken_code = self->broken_code;
+        ssize_t read = nghttp2_session_mem_recv(self->session, bytes + *taken, sound);
         if (read < 0) return outcome(self, read);
         *taken += (size_t)read;
+        if (broken_code != 0) return CNGHTTP2_NOT_HTTP2;
     }
     return CNGHTTP2_DONE;
 }

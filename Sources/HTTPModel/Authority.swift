@@ -5,8 +5,8 @@ enum Authority {
 
     /// Whether `range` is a host with an optional port of 1 to 5 digits, at most 65,535.
     ///
-    /// Stricter than the grammar: an empty host, an empty port, user information, percent escapes, IPv6 zones and
-    /// addresses of future versions are refused, because servers read them in different ways.
+    /// Stricter than the grammar: an empty host, an empty port, user information, percent escapes, a comma (as between
+    /// two hosts), IPv6 zones and addresses of future versions are refused, because servers read them in different ways.
     static func isValid(_ bytes: Span<UInt8>, _ range: Range<Int>, needsPort: Bool = false) -> Bool {
         guard let host = hostRange(bytes, range) else { return false }
         if host.upperBound == range.upperBound { return !needsPort }
@@ -24,7 +24,9 @@ enum Authority {
             return isIPv6(bytes, first + 1..<bracket) ? first..<bracket + 1 : nil
         }
         var end = first
-        while end < range.upperBound, ByteTable.has(bytes[end], ByteTable.hostName) { end += 1 }
+        while end < range.upperBound, ByteTable.has(bytes[end], ByteTable.hostName), bytes[end] != Byte.comma {
+            end += 1
+        }
         let isOnlyDot = end == first + 1 && bytes[first] == Byte.dot
         guard end > first, end - first <= hostBytesMax, !isOnlyDot else { return nil }
         return first..<end

@@ -74,6 +74,8 @@ public struct RequestHead: ~Copyable {
     public private(set) var keepsAlive = false
     /// Whether the client waits for a 100 before it sends the body; never in HTTP/1.0.
     public private(set) var expectsContinue = false
+    /// Whether the client takes trailer fields (RFC 9110 section 10.1.4).
+    public private(set) var acceptsTrailers = false
     /// The value of Upgrade, if Connection names it and the version is 1.1.
     public private(set) var upgrade: ByteRange?
 
@@ -81,6 +83,7 @@ public struct RequestHead: ~Copyable {
     private var position = 0
     private var lineStart = 0
     private var hasSkippedLine = false
+    private var hasOtherMajorVersion = false
     private var reader = FieldLineReader()
     private var connection = ConnectionOptions()
     private var contentLength: UInt64?
@@ -130,6 +133,7 @@ public struct RequestHead: ~Copyable {
         framing = .none
         keepsAlive = false
         expectsContinue = false
+        acceptsTrailers = false
         upgrade = nil
         step = .beforeLine
         position = 0
@@ -230,7 +234,8 @@ public struct RequestHead: ~Copyable {
             if unsafe name.utf8Start[offset] == byte { return nil }
         case 5:
             guard Byte.isDigit(byte) else { break }
-            return byte == Byte.zero + 1 ? nil : .unsupportedVersion
+            hasOtherMajorVersion = byte != Byte.zero + 1
+            return nil
         case 6:
             if byte == Byte.dot { return nil }
         case 7:
@@ -238,7 +243,8 @@ public struct RequestHead: ~Copyable {
             minorVersion = min(byte - Byte.zero, 1)
             return nil
         case 8:
-            if byte == Byte.carriageReturn { return nil }
+            // A version that is none is the client's mistake, one that is not ours is not.
+            if byte == Byte.carriageReturn { return hasOtherMajorVersion ? .unsupportedVersion : nil }
         default:
             return byte == Byte.lineFeed ? nil : .syntax(.bareCarriageReturn)
         }
@@ -335,6 +341,11 @@ public struct RequestHead: ~Copyable {
         case .expect:
             guard !hasExpect, bytes.holds(lowercased: "100-continue", in: value) else { return .unsupportedExpectation }
             hasExpect = true
+        case .te:
+            var codings = ListElements(value)
+            while let coding = codings.next(in: bytes) {
+                if bytes.holds(lowercased: "trailers", in: coding) { acceptsTrailers = true }
+            }
         case .upgrade:
             guard upgradeValue == nil else { return .duplicateUpgrade }
             upgradeValue = line.value

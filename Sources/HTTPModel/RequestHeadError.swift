@@ -36,7 +36,7 @@ public enum RequestHeadError: Error, Equatable, Sendable {
     case duplicateTransferEncoding
     /// A Transfer-Encoding that is no list of codings with `chunked` last and once.
     case invalidTransferEncoding
-    /// A transfer coding other than `chunked`.
+    /// Transfer codings other than `chunked`, before it.
     case unsupportedTransferCoding
     /// Transfer-Encoding in an HTTP/1.0 request (RFC 9112 section 6.1).
     case transferEncodingBeforeHTTP11

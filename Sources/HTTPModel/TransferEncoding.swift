@@ -2,9 +2,10 @@
 enum TransferEncoding {
     /// Exactly `chunked`, in any case.
     case chunked
-    /// A well-formed list in which `chunked` is at most once and last, with codings that we do not undo.
+    /// A well-formed list in which `chunked` is once and last, with codings before it that we do not undo.
     case unsupported
-    /// Anything else, such as `chunked` twice or before another coding.
+    /// Anything else, such as `chunked` twice, before another coding, or not at all: then nothing says where a request
+    /// ends, and the answer must be 400 (section 6.3).
     case invalid
 
     static func read(_ bytes: Span<UInt8>, _ value: Range<Int>) -> TransferEncoding {
@@ -19,6 +20,6 @@ enum TransferEncoding {
             count += 1
         }
         // `chunked` alone but not alone in its value, such as `chunked,`: servers differ on it.
-        return count == 0 || (hasChunked && count == 1) ? .invalid : .unsupported
+        return hasChunked && count > 1 ? .unsupported : .invalid
     }
 }

@@ -42,6 +42,10 @@ extension DownstreamConnection {
                 build.append("Transfer-Encoding: chunked\r\n" as StaticString)
             }
         }
+        // RFC 9110 section 15.5.22: it says to what; only the one upgrade that would be passed on.
+        if head.status == 426, !isHTTP10, WebSocketUpgrade.isNamed(by: head.upgrade, in: bytes) {
+            build.append("Connection: upgrade\r\nUpgrade: websocket\r\n" as StaticString)
+        }
         // An answer that comes before the request is complete ends the connection: the rest of the body is in the way.
         if !requestBody.isFinished { keepsAlive = false }
         finishHead(exchange, into: &build)

@@ -161,9 +161,9 @@ public import HTTPModel
         requestTrailers.withBytes { trailers.appendRequest($0, to: &buffer) }
     }
 
-    /// Appends the answer's trailer lines that go to the client.
+    /// Appends the answer's trailer lines that go to the client: over HTTP/1.1, if it said that it takes any.
     func appendResponseTrailers(to buffer: inout ByteBuffer) {
-        guard let trailers, !responseTrailers.isEmpty else { return }
+        guard let trailers, !responseTrailers.isEmpty, isHTTP2 || head.acceptsTrailers else { return }
         responseTrailers.withBytes { trailers.appendResponse($0, to: &buffer) }
     }
 

@@ -61,8 +61,22 @@ enum HeadWriter {
             guard !field.isDropped else { continue }
             switch field.known {
             case .host, .contentLength, .transferEncoding, .connection: continue
+            // HTTP/1.0 knows no expectations (RFC 9110 section 10.1.1), and the application would take it for 1.1.
+            case .expect where exchange.head.minorVersion == 0: continue
             default: appendLine(bytes, field, to: &buffer)
             }
+        }
+        writeVia(exchange, into: &buffer)
+    }
+
+    /// That the request came this way, and by which version (RFC 9110 section 7.6.3), behind what others said.
+    private static func writeVia(_ exchange: Exchange, into buffer: inout ByteBuffer) {
+        if exchange.isHTTP2 {
+            buffer.append("Via: 2.0 auth-gateway\r\n" as StaticString)
+        } else if exchange.head.minorVersion == 0 {
+            buffer.append("Via: 1.0 auth-gateway\r\n" as StaticString)
+        } else {
+            buffer.append("Via: 1.1 auth-gateway\r\n" as StaticString)
         }
     }
 

@@ -307,6 +307,8 @@ final class UpstreamConnection: EventHandler {
             exchange.responseBuffering = nil
         }
         worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
+        // An answer without a date gets one on its way (RFC 9110 section 6.6.1).
+        if head.firstIndex(of: .date) == nil { worker.appendDate(to: &exchange.responseFields) }
         var build = worker.largeBuffers.take()
         downstream.writeHead(head, buffer.bytes, framing, into: &build)
         buffer.consume(headByteCount)

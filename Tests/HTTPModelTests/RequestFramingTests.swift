@@ -31,8 +31,10 @@ struct RequestFramingTests {
     }
 
     @Test(arguments: [
-        ("gzip", RequestHeadError.unsupportedTransferCoding), ("gzip, chunked", .unsupportedTransferCoding),
-        ("identity", .unsupportedTransferCoding), ("xchunked", .unsupportedTransferCoding),
+        ("gzip, chunked", RequestHeadError.unsupportedTransferCoding), ("x, y,, chunked", .unsupportedTransferCoding),
+        ("gzip", .invalidTransferEncoding), ("identity", .invalidTransferEncoding),
+        ("xchunked", .invalidTransferEncoding), ("gzip,", .invalidTransferEncoding),
+        ("gzip, deflate", .invalidTransferEncoding), ("gzip, chunked, gzip", .invalidTransferEncoding),
         ("chunked, gzip", .invalidTransferEncoding), ("chunked, chunked", .invalidTransferEncoding),
         ("chunked,", .invalidTransferEncoding), (",chunked", .invalidTransferEncoding), ("", .invalidTransferEncoding),
         (",", .invalidTransferEncoding), ("chunked;q=1", .invalidTransferEncoding),
@@ -57,7 +59,7 @@ struct RequestFramingTests {
         "a", "a.example", "A.EXAMPLE.", "a_b.example", "a:0", "a:1", "a:65535", "127.0.0.1", "127.0.0.1:80", "[::]",
         "[::1]:80",
         "[1:2:3:4:5:6:7:8]", "[1::8]", "[::ffff:1.2.3.4]", "[1:2:3:4:5:6:1.2.3.4]", "[fe80::1]", "[1:2:3:4:5:6:7::]",
-        "[::2:3:4:5:6:7:8]", "x!$&'()*+,;=~-y", String(repeating: "a", count: 255),
+        "[::2:3:4:5:6:7:8]", "x!$&'()*+;=~-y", String(repeating: "a", count: 255),
     ])
     func `accepts a sound Host`(host: String) throws {
         let head = try parseRequest(bytes("GET / HTTP/1.1\r\nHost: \(host)\r\n\r\n"))
@@ -66,7 +68,8 @@ struct RequestFramingTests {
     }
 
     @Test(arguments: [
-        "", ".", ":", ":80", "a:", "a:+1", "a:-1", "a:65536", "a:000080", "a:99999", "a:8a", "a b", "a,b c", "a/b",
+        "", ".", ":", ":80", "a:", "a:+1", "a:-1", "a:65536", "a:000080", "a:99999", "a:8a", "a b", "a,b c", "a,b",
+        "a,", ",a", "a/b",
         "u@a", "u:p@a",
         "a?b", "a#b", "a\\b", "a%2eb", "a%", "a\"b", "a<b", "a|b", "a^b", "a\u{E9}b", "[::1", "::1", "[]", "[:]",
         "[:::]", "[1::2::3]",

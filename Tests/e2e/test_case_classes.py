@@ -291,6 +291,7 @@ HOSTS = {
             "fragment": b"raw.demo.localhost#x",
             "space": b"raw.demo localhost",
             "list": b"raw.demo.localhost, evil.example",
+            "list-bare": b"raw.demo.localhost,evil.example",
             "nul": b"raw.demo.localhost\x00",
             "port": b"raw.demo.localhost:x",
             "port-empty": b"raw.demo.localhost:",
@@ -358,6 +359,9 @@ HOPS = {
         Seen({"upgrade": None, "http2-settings": None}),
     ),
     "hop-connect": (get(line=b"CONNECT raw.demo.localhost:80 HTTP/1.1"), REJECT),
+    "hop-max-forwards": (get(b"Max-Forwards: 0"), Seen({"max-forwards": "0"})),
+    "hop-via": (get(), Seen({"via": "1.1 auth-gateway"})),
+    "hop-via-old": (get(b"Connection: keep-alive", line=b"GET /public/x HTTP/1.0"), Seen({"via": "1.0 auth-gateway"})),
     "hop-expect-other": (get(b"Expect: 200-ok"), REJECT),
 }
 
@@ -475,6 +479,7 @@ def with_trailers(fields: Fields, ends: bool = True) -> bytes:
 
 HTTP2: dict[str, tuple[Fields | bytes, str | Seen]] = {
     "h2-good": (and_field(("x", "y")), Seen({"x": "y"})),
+    "h2-via": (and_field(), Seen({"via": "2.0 auth-gateway"})),
     "h2-cookie-split": (and_field(("cookie", "a=1"), ("cookie", "b=2")), Seen({"cookie": "a=1; b=2"})),
     "h2-cookie-apart": (and_field(("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")), Seen({"cookie": "a=1; b=2"})),
     "h2-cookie-one": (and_field(("cookie", "a=1; b=2")), Seen({"cookie": "a=1; b=2"})),

@@ -79,9 +79,14 @@ BAD_HEADS = {
 
 #: Refused too, with a status that says more than 400.
 REFUSED_OTHERWISE = {
-    "a transfer coding we do not know": (POST + b"Transfer-Encoding: gzip\r\n" + END + BODY, {501}),
-    "a coding that ends like chunked": (POST + b"Transfer-Encoding: xchunked\r\n" + END + BODY, {400, 501}),
-    "HTTP/2.0 by name": (b"GET /public/x HTTP/2.0\r\n" + HOST + END, {400, 505}),
+    "a transfer coding we do not know": (POST + b"Transfer-Encoding: gzip, chunked\r\n" + END + BODY, {501}),
+    "one without chunked behind it": (POST + b"Transfer-Encoding: gzip\r\n" + END + BODY, {400}),
+    "a coding that ends like chunked": (POST + b"Transfer-Encoding: xchunked\r\n" + END + BODY, {400}),
+    "a version that is none": (b"GET /public/x HTTP/01.1\r\n" + HOST + END, {400}),
+    "a major version alone": (b"GET /public/x HTTP/2\r\n" + HOST + END, {400}),
+    "a version of three digits": (b"GET /public/x HTTP/2.00\r\n" + HOST + END, {400}),
+    "HTTP/2.0 by name": (b"GET /public/x HTTP/2.0\r\n" + HOST + END, {505}),
+    "HTTP/0.9 by name": (b"GET /public/x HTTP/0.9\r\n" + HOST + END, {505}),
     "a preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}),
     "CONNECT": (b"CONNECT raw.demo.localhost:80 HTTP/1.1\r\n" + HOST + END, {400, 404, 405, 501}),
     "a head beyond its cap": (GET + b"A: " + b"b" * 70_000 + END + END, {431}),

@@ -479,7 +479,7 @@ def test_trailers_pass_by_their_names(trailing: Gateway, own_upstream: FakeUpstr
         chunked = b"".join(f"{name}: {value}\r\n".encode() for name, value in sent)
         received, _ = trailing.raw(
             f"POST {path} HTTP/1.1\r\nHost: raw.demo.localhost\r\nTransfer-Encoding: chunked\r\n"
-            "Connection: close\r\n\r\n4\r\nbody\r\n0\r\n".encode()
+            "TE: trailers\r\nConnection: close, TE\r\n\r\n4\r\nbody\r\n0\r\n".encode()
             + chunked
             + b"\r\n"
         )

@@ -77,7 +77,7 @@ extension GatewayFilter {
     static func kind(_ status: Int) -> AnswerKind {
         switch status {
         case 404: .notFound
-        case 405: .methodNotAllowed(allow: [])
+        case 405: .methodNotAllowed(allow: Array(methodsKnown.utf8))
         case 503: .unavailable(retryAfter: .seconds(2))
         default: AnswerKind(errorStatus: status)
         }
@@ -164,6 +164,24 @@ extension GatewayFilter {
         login.hasSuffix("/login") ? String(login.dropLast("/login".count)) + "/logout" : login
     }
 
+    /// To OPTIONS about the server as a whole: it says the same whatever the host, and asks no application.
+    func serverOptions(_ exchange: Exchange, _ state: ExchangeState) -> LocalResponse {
+        options(allow: GatewayFilter.methodsKnown, exchange, state)
+    }
+
+    /// To OPTIONS that may be forwarded no further (RFC 9110 section 7.6.2).
+    func routeOptions(_ exchange: Exchange, _ state: ExchangeState, _ route: CompiledRoute) -> LocalResponse {
+        let allow = String(decoding: route.methods.allow, as: UTF8.self)
+        return options(allow: allow.isEmpty ? GatewayFilter.methodsKnown : allow, exchange, state)
+    }
+
+    private func options(allow: String, _ exchange: Exchange, _ state: ExchangeState) -> LocalResponse {
+        state.reason = "options"
+        appendRequestIDField(exchange)
+        appendSecurityFields(exchange, state)
+        return LocalResponse(status: 204, fields: Array("Allow: \(allow)\r\n".utf8))
+    }
+
     /// 308 to the same target over HTTPS, for hosts that the routes name.
     func redirectToHTTPS(_ exchange: Exchange, _ state: ExchangeState, port: UInt16) -> LocalResponse {
         let host = state.host.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
@@ -202,6 +220,8 @@ extension GatewayFilter {
             hasAuthorization: exchange.head.firstIndex(of: .authorization) != nil)
     }
 
+    /// Methods that a route may pass on, where no route says which.
+    static let methodsKnown = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
     static let signInPath = "/auth/login"
     static let signOutPath = "/auth/logout"
 }

@@ -10,6 +10,9 @@ extension GatewayFilter {
         _ exchange: Exchange, _ state: ExchangeState, _ route: CompiledRoute, _ snapshot: WorkerSnapshot
     ) -> Verdict {
         let bytes = exchange.headBytes
+        if exchange.head.method == .options, let answer = countForward(exchange, state, route, bytes) {
+            return .respond(answer)
+        }
         if route.accepts(.jwt), !route.forwardsCredential, let index = exchange.head.firstIndex(of: .authorization) {
             exchange.head.fields[index].isDropped = true
         }
@@ -30,6 +33,24 @@ extension GatewayFilter {
         }
     }
 
+    /// Takes one from `Max-Forwards`, or answers where none is left (RFC 9110 section 7.6.2). TRACE is never forwarded, and
+    /// for other methods the field means nothing.
+    private func countForward(
+        _ exchange: Exchange, _ state: ExchangeState, _ route: CompiledRoute, _ bytes: Span<UInt8>
+    ) -> LocalResponse? {
+        guard let index = exchange.head.firstIndex(of: .maxForwards) else { return nil }
+        let value = text(bytes, exchange.head.fields[index].value)
+        guard value.utf8.allSatisfy({ $0 &- UInt8(ascii: "0") <= 9 }), let count = UInt64(value) else {
+            return refuse(exchange, state, status: 400, reason: "max_forwards")
+        }
+        guard count > 0 else { return routeOptions(exchange, state, route) }
+        exchange.head.fields[index].isDropped = true
+        exchange.upstreamFields.append("Max-Forwards: " as StaticString)
+        exchange.upstreamFields.append(decimal: count - 1)
+        exchange.upstreamFields.append("\r\n" as StaticString)
+        return nil
+    }
+
     /// The identity in the fields of the route's preset, and signed.
     private func writeIdentity(
         _ credential: Credential, _ exchange: Exchange, _ route: CompiledRoute, _ snapshot: GatewaySnapshot
@@ -42,20 +63,27 @@ extension GatewayFilter {
         }
     }
 
-    /// Takes the session cookie, in each of its spellings, out of every `Cookie` line.
+    /// Takes the session cookie, in each of its spellings, out of every `Cookie` line. Of several lines one is made:
+    /// applications get lines of one name with commas between them, which part no cookies (RFC 6265 section 5.4).
     private func cutSessionCookie(_ exchange: Exchange, _ snapshot: GatewaySnapshot, _ bytes: Span<UInt8>) {
+        var isEmpty = true
         for index in 0..<exchange.head.fields.count where exchange.head.fields[index].known == .cookie {
-            var isFirst = true
+            var beginsLine = true
             CookieFields.forEachKept(
                 of: exchange.head.fields[index].value.range, in: bytes, cutting: { snapshot.cookieNames.contains($0) },
                 keep: { range in
-                    if isFirst { exchange.upstreamFields.append("Cookie: " as StaticString) }
-                    isFirst = false
+                    if isEmpty {
+                        exchange.upstreamFields.append("Cookie: " as StaticString)
+                    } else if beginsLine {
+                        exchange.upstreamFields.append("; " as StaticString)
+                    }
+                    isEmpty = false
+                    beginsLine = false
                     exchange.upstreamFields.append(bytes, range)
                 })
             exchange.head.fields[index].isDropped = true
-            if !isFirst { exchange.upstreamFields.append("\r\n" as StaticString) }
         }
+        if !isEmpty { exchange.upstreamFields.append("\r\n" as StaticString) }
     }
 
     /// `X-Forwarded-*` and `Forwarded` from the socket or from a trusted peer, the request identifier, and the trace it belongs to.

@@ -27,6 +27,7 @@ extension GatewayFilter {
         case .trace: return refuse(exchange, state, status: 405, reason: "trace")
         default: break
         }
+        if isAboutServer(exchange) { return serverOptions(exchange, state) }
         guard exchange.head.form == .origin || exchange.head.form == .absolute else {
             return refuse(exchange, state, status: 400, reason: "target_form")
         }
@@ -45,7 +46,30 @@ extension GatewayFilter {
         if let port = settings.redirectToHTTPSPort, !state.isSecure {
             return redirectToHTTPS(exchange, state, port: port)
         }
+        guard state.isSecure || !namesHTTPS(exchange, bytes) else {
+            return refuse(exchange, state, status: 421, reason: "scheme")
+        }
         return nil
+    }
+
+    /// Whether the target is an `https` URL: nobody may be served one without TLS (RFC 9110 section 7.4).
+    private func namesHTTPS(_ exchange: Exchange, _ bytes: Span<UInt8>) -> Bool {
+        guard exchange.head.form == .absolute else { return false }
+        // The scheme is `http` or `https`, in any case.
+        return bytes[Int(exchange.head.target.start) + 4] | 0x20 == UInt8(ascii: "s")
+    }
+
+    /// Whether an OPTIONS asks about the server, not a resource (RFC 9110 section 9.3.7): `*`, or a URL with neither path
+    /// nor query, which is the same (RFC 9112 section 3.2.4).
+    private func isAboutServer(_ exchange: Exchange) -> Bool {
+        guard exchange.head.method == .options else { return false }
+        switch exchange.head.form {
+        case .asterisk: return true
+        case .absolute:
+            return exchange.head.path.count == 0 && exchange.head.query.count == 0
+                && !hasQuestionMark(exchange, exchange.headBytes)
+        case .origin, .authority: return false
+        }
     }
 
     /// The connection's handshake must have run under the rules that hold for the request's host: those of the name

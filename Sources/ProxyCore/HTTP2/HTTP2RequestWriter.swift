@@ -44,8 +44,9 @@ struct HTTP2RequestWriter {
     static func writeTrailers(_ section: Span<UInt8>, into lines: inout ByteBuffer) -> Bool {
         var fields = HTTP2FieldSection()
         while let field = fields.next(section) {
+            let kind = HTTP2FieldGrammar.kind(section, field.name)
             guard HTTP2FieldGrammar.isName(section, field.name), HTTP2FieldGrammar.isValue(section, field.value),
-                HTTP2FieldGrammar.kind(section, field.name) != .connectionSpecific
+                kind != .connectionSpecific, kind != .te
             else {
                 lines.removeAll()
                 return false

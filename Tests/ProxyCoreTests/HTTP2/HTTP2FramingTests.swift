@@ -43,6 +43,12 @@ struct HTTP2FramingTests {
         ),
         ("6.2 too short for its priority", Frames.frame(1, flags: 37, stream: 1, [0, 0, 0, 0]), 6),
         ("6.3 PRIORITY on stream 0", Frames.frame(2, [0, 0, 0, 1, 0]), 1),
+        ("7540 5.3.1 PRIORITY on itself", Frames.frame(2, stream: 3, [0, 0, 0, 3, 15]), 1),
+        ("7540 5.3.1 exclusively on itself", Frames.frame(2, stream: 3, [0x80, 0, 0, 3, 15]), 1),
+        ("9218 7.1 PRIORITY_UPDATE on a stream", Frames.frame(16, stream: 1, [0, 0, 0, 1]), 1),
+        ("9218 7.1 PRIORITY_UPDATE of stream 0", Frames.frame(16, [0x80, 0, 0, 0, 0x75]), 1),
+        ("9218 7.1 PRIORITY_UPDATE of 3 bytes", Frames.frame(16, [0, 0, 1]), 6),
+        ("9218 7.1 PRIORITY_UPDATE of no bytes", Frames.frame(16), 6),
         ("6.3 PRIORITY of 4 bytes", Frames.frame(2, stream: 1, [0, 0, 0, 3]), 6),
         ("6.4 RST_STREAM on stream 0", Frames.reset(0), 1),
         ("6.4 RST_STREAM of 3 bytes", open + Frames.frame(3, stream: 1, [0, 0, 0]), 6),
@@ -54,6 +60,16 @@ struct HTTP2FramingTests {
         ("6.5.2 window of 2^31", Frames.frame(4, Frames.setting(4, 1 << 31)), 3),
         ("6.5.2 frames of 16,383", Frames.frame(4, Frames.setting(5, 16_383)), 1),
         ("6.5.2 frames of 2^24", Frames.frame(4, Frames.setting(5, 1 << 24)), 1),
+        ("6.5.3 ENABLE_PUSH of 2, then of 0", Frames.frame(4, Frames.setting(2, 2) + Frames.setting(2, 0)), 1),
+        ("6.5.3 window of 2^31, then of 1", Frames.frame(4, Frames.setting(4, 1 << 31) + Frames.setting(4, 1)), 3),
+        (
+            "6.5.3 frames of 16,383, then of 16,384",
+            Frames.frame(4, Frames.setting(5, 16_383) + Frames.setting(5, 16_384)), 1
+        ),
+        (
+            "6.5.3 frames of 2^24, then of 2^24 - 1",
+            Frames.frame(4, Frames.setting(5, 1 << 24) + Frames.setting(5, (1 << 24) - 1)), 1
+        ),
         ("8441 ENABLE_CONNECT_PROTOCOL of 2", Frames.frame(4, Frames.setting(8, 2)), 1),
         ("6.5 seventeen settings", Frames.frame(4, (0..<17).flatMap { _ in Frames.setting(99, 0) }), 11),
         ("6.6 PUSH_PROMISE of a client", open + Frames.frame(5, flags: 4, stream: 1, [0, 0, 0, 2] + section), 1),
@@ -97,6 +113,51 @@ struct HTTP2FramingTests {
         #expect(driver.output.count == before && driver.log.last == "error \(code)")
     }
 
+    /// How a stream came to be over, and what of its peer's DATA is then worth: the code of GOAWAY; `nil`: it is ignored.
+    private static let former: [(String, [UInt8], isAnswered: Bool, UInt32?)] = [
+        ("ended by both", Frames.request(1, get), true, 5),
+        ("with DATA ended by both", open + Frames.body(1, "b", ends: true), true, 5),
+        ("reset by the client", open + Frames.reset(1), false, 5),
+        ("whole, then reset by the client", Frames.request(1, get) + Frames.reset(1), false, 5),
+        ("left out", Frames.request(3, get), false, 1),
+        ("reset here", Frames.request(1, get + [("X", "")], ends: false), false, nil),
+        ("answered before its end", open, true, nil),
+    ]
+
+    @Test(arguments: former)
+    func `5.1 DATA for a stream that is over, in one read or in two or byte by byte`(
+        name: String, frames: [UInt8], isAnswered: Bool, code: UInt32?
+    ) throws {
+        let late = Frames.body(1, "late") + Frames.request(9, get)
+        for cut in 0...late.count {
+            let driver = try HTTP2Driver()
+            if isAnswered {
+                driver.feed(Frames.hello + frames)
+                #expect(driver.answer(1, LocalResponse(status: 200, body: [0x61])))
+                driver.produce()
+                driver.feed(late, cuts: cut == 0 ? Array(1..<late.count) : [cut])
+            } else {
+                let bytes = Frames.hello + frames + late
+                driver.feed(bytes, cuts: cut == 0 ? Array(1..<bytes.count) : [bytes.count - cut])
+            }
+            let goAway = driver.frames.last { $0.type == Frames.goAway }
+            #expect(goAway?.goAwayCode == code, "\(name), cut \(cut)")
+            #expect(driver.log.contains { $0.hasPrefix("whole 9") } == (code == nil), "\(name), cut \(cut)")
+        }
+    }
+
+    @Test func `6.5.3 the last of several sound values counts, however SETTINGS are cut`() throws {
+        let settings = Frames.frame(4, Frames.setting(4, 0) + Frames.setting(2, 1) + Frames.setting(4, 65_535))
+        let bytes = Frames.hello + settings + Frames.request(1, get)
+        for cut in 0...bytes.count {
+            let driver = try HTTP2Driver()
+            driver.feed(bytes, cuts: cut == 0 ? Array(1..<bytes.count) : [cut])
+            #expect(driver.answer(1, LocalResponse(status: 200, body: [0x61])))
+            driver.produce()
+            #expect(driver.log.contains("sent 1"), "cut \(cut)")
+        }
+    }
+
     private static let beginnings: [(String, [UInt8])] = [
         ("3.4 HTTP/1.1", latin1("GET / HTTP/1.1\r\nHost: a\r\n\r\n")), ("3.4 the first byte", [0x51]),
         ("3.4 the last byte", Frames.preface.dropLast() + [0x0B]), ("3.4 TLS", [22, 3, 1, 0, 5]),
@@ -116,6 +177,7 @@ struct HTTP2FramingTests {
             "5.1 DATA behind our reset", Frames.request(1, get + [("X", "")], ends: false) + Frames.body(1, "a"),
             malformed
         ),
+        ("9218 7.1 PRIORITY_UPDATE", Frames.frame(16, [0, 0, 0, 1] + latin1("u=1")), []),
         ("5.5 unknown frame", Frames.frame(99, flags: 255, stream: 0, [1, 2, 3]), []),
         ("5.5 unknown frame on a stream", Frames.frame(200, stream: 77), []),
         ("4.1 the reserved bit", Frames.frame(99, stream: 1 << 31), []),
