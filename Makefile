@@ -18,7 +18,7 @@ tls-check: ## Let sslyze and testssl look at the gateway's TLS
 	@scripts/tls-check
 
 SANITIZE ?=
-sanitize: ## Run the end-to-end tests under AddressSanitizer, then ThreadSanitizer; SANITIZE='thread -k limits' for some
+sanitize: ## Run the end-to-end tests under AddressSanitizer, then ThreadSanitizer
 	@scripts/sanitize $(SANITIZE)
 
 SOAK_SECONDS ?= 1200

