@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check tls-check lint bench format fuzz image install clean
+.PHONY: help run test check tls-check sanitize soak lint bench format fuzz image install clean
 
 help: ## Show what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,14 @@ check: ## What continuous integration runs: every test, then the lint
 
 tls-check: ## Let sslyze and testssl look at the gateway's TLS
 	@scripts/tls-check
+
+SANITIZE ?=
+sanitize: ## Run the end-to-end tests under AddressSanitizer, then ThreadSanitizer
+	@scripts/sanitize $(SANITIZE)
+
+SOAK_SECONDS ?= 1200
+soak: ## Keep the gateway at full load among reloads, deaths and departures for 20 minutes or SOAK_SECONDS
+	@scripts/soak $(SOAK_SECONDS)
 
 lint: ## Check the style of Swift, shell and Python
 	@scripts/lint

@@ -72,7 +72,8 @@ extension DownstreamConnection {
         exchange.upstream?.abandon()
         endExchange(exchange)
         state = .lingering
-        lingersForInput = false
+        // A client that goes on talking would be answered with RST by a closed socket, and lose what is under way to it.
+        lingersForInput = true
         setDeadline(listener.settings.idleTimeout)
         if !transport.hasOutput { outputIsOut() }
     }

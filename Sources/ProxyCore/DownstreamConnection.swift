@@ -119,7 +119,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         guard !isAdvancing else { return }
         isAdvancing = true
         defer { isAdvancing = false }
-        while true {
+        for _ in 0..<DownstreamConnection.stepsPerTurn {
             switch state {
             case .handshaking: if !continueHandshake() { return }
             case .readingHead: if !readHead() { return }
@@ -133,7 +133,12 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             case .deciding, .closed: return
             }
         }
+        // Whoever asks as fast as it is answered must let others have their turn.
+        callAgain()
     }
+
+    /// Requests answered here, or reads of a body, before the others of the worker have their turn.
+    private static let stepsPerTurn = 32
 
     private func continueHandshake() -> Bool {
         switch transport.handshake() {

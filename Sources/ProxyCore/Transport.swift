@@ -162,6 +162,8 @@ struct Transport: ~Copyable {
     }
 
     private mutating func flushWire() -> Bool {
+        // By a name of its own: the compiler breaks on the access through `self` where it adds ThreadSanitizer.
+        let wire = wire
         guard !wire.output.isEmpty else { return true }
         var produced = wire.output.take()
         var sent = 0

@@ -1,4 +1,5 @@
 import EventLoop
+import Synchronization
 import Telemetry
 import TestSupport
 import Testing
@@ -20,6 +21,40 @@ struct ExchangeTests {
             #expect(upstream.connectionCount == 1)
             #expect(gateway.record.ends(3).map(\.responseBodyBytes) == [2, 2, 2])
         }
+    }
+
+    /// Each request brings the next one before it is answered: there is always more to read.
+    @Test func `a client that asks as fast as it is answered lets others have their turn`() throws {
+        let flooder = Mutex<Peer?>(nil)
+        let floodMax = 3000
+        let decided = Mutex<(floods: Int, floodsBeforeOther: Int?)>((0, nil))
+        let upstream = try FakeUpstream { _ in okResponse }
+        try withGateway(
+            upstream,
+            filter: {
+                $0.whenDeciding = { path in
+                    let goesOn = decided.withLock { decided in
+                        if path == "/own/other" { decided.floodsBeforeOther = decided.floods }
+                        decided.floods += 1
+                        return decided.floods < floodMax
+                    }
+                    guard path == "/own/flood", goesOn else { return }
+                    flooder.withLock { _ = $0?.sendWithoutWaiting(Array(get("/own/flood").utf8)) }
+                }
+            },
+            { gateway in
+                let client = try gateway.connect()
+                let other = try gateway.connect()
+                flooder.withLock { $0 = client }
+                let held = gateway.hold()
+                client.send(get("/own/flood"))
+                other.send(get("/own/other"))
+                held.open()
+                #expect(other.readMessage().status == 200)
+                let before = try #require(decided.withLock { $0.floodsBeforeOther })
+                #expect(before < 200)
+                flooder.withLock { $0 = nil }
+            })
     }
 
     /// An answer of many reads is announced by many edges, and the last of them may come behind its last read.

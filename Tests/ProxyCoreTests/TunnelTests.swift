@@ -78,6 +78,24 @@ struct TunnelTests {
             })
     }
 
+    @Test func `what the endpoint sent last arrives although the client goes on talking`() throws {
+        let size = 100_000
+        try withTunnel(
+            receiveBuffer: 4096, serve: { $0.send([UInt8](repeating: 7, count: size)) },
+            { _, client in
+                var received = 0
+                while received < size {
+                    // What finds a closed connection is answered with RST, and then all that is under way is lost.
+                    _ = client.sendWithoutWaiting([1])
+                    let bytes = client.read(count: min(1000, size - received))
+                    received += bytes.count
+                    if bytes.isEmpty { break }
+                }
+                #expect(received == size)
+                #expect(client.readToEnd().end == .closed)
+            })
+    }
+
     @Test func `an endpoint that does not read for a while gets everything in the end`() throws {
         let go = Gate()
         let size = 16 << 20

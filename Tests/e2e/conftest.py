@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import sanitizer
+from support.attacks import Target, attacked_gateway
 from support.echo import Echo
 from support.gateway import Gateway, binary
 from support.processes import Program, start_gunicorn, start_redis
@@ -30,6 +32,12 @@ def pytest_sessionstart() -> None:
         binary()
     except AssertionError as error:
         pytest.exit(str(error), returncode=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if reason := sanitizer.reason_to_leave_out(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +138,21 @@ def echo_gateway(_echoing: tuple[Gateway, FakeUpstream], echo: Echo) -> Iterator
     assert gateway.program.is_running, f"the gateway died:\n{gateway.log()[-3000:]}"
     assert not upstream.errors
     assert b"smuggled" not in upstream.everything_received()
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with attacked_gateway(tmp_path_factory.mktemp("attacks")) as target:
+        yield target
+
+
+@pytest.fixture
+def target(attacked: Target) -> Iterator[Target]:
+    """A gateway to attack, beside which stands a good client; it must outlive the test."""
+    yield attacked
+    gateway = attacked.gateway
+    assert gateway.program.is_running, f"the gateway died:\n{gateway.log()[-3000:]}"
+    assert not attacked.upstream.errors
 
 
 @pytest.fixture

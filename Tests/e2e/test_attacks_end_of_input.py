@@ -4,15 +4,19 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import http2
+from support.clients import VERSIONS, client_of
 from support.gateway import Gateway
+from support.processes import wait_until
 from support.upstream import OK, FakeUpstream, UpstreamConnection, answer_always
-from support.wire import read_all, read_response, responses
+from support.wire import connect, read_all, read_response, responses
 
 HOST = b"Host: raw.demo.localhost\r\n"
 GET = b"GET /public/x HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -105,6 +109,165 @@ def test_whole_requests_and_the_end_are_answered_and_closed(pair, data: bytes):
         received, closed = read_all(peer, SOON)
     assert [answer.status for answer in responses(received)] == [200] * data.count(b"HTTP/1.1")
     assert closed
+
+
+# Half-closed: one direction has ended, the other goes on
+
+
+class HalfClosing:
+    """A client of TLS that can end its own direction alone, by close_notify or by FIN without one."""
+
+    def __init__(self, gateway: Gateway, protocol: str):
+        tls = ssl.create_default_context(cafile=str(gateway.certificates / "ca.pem"))
+        tls.set_alpn_protocols([protocol])
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._session = tls.wrap_bio(self._incoming, self._outgoing, server_hostname="raw.demo.localhost")
+        self.peer = connect(gateway.https_port)
+        self._do(self._session.do_handshake)
+        assert self._session.selected_alpn_protocol() == protocol
+
+    def sendall(self, data: bytes) -> None:
+        self._do(lambda: self._session.write(data))
+
+    def recv(self, count: int) -> bytes:
+        try:
+            return self._do(lambda: self._session.read(count))
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def settimeout(self, seconds: float) -> None:
+        self.peer.settimeout(seconds)
+
+    def end(self, notifies: bool) -> None:
+        if notifies:
+            # It wants the other side's in return; ours is what is sent.
+            with contextlib.suppress(ssl.SSLError):
+                self._session.unwrap()
+            self.peer.sendall(self._outgoing.read())
+        else:
+            self.peer.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.peer.close()
+
+    def _do(self, step: Callable):
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                self.peer.sendall(self._outgoing.read())
+                if data := self.peer.recv(65_536):
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            finally:
+                if self._outgoing.pending:
+                    self.peer.sendall(self._outgoing.read())
+
+
+def held(released: threading.Event) -> Callable[[UpstreamConnection], None]:
+    """Answers once the test says so."""
+
+    def script(connection: UpstreamConnection) -> None:
+        while connection.read_request():
+            released.wait(20)
+            connection.send(OK)
+
+    return script
+
+
+@pytest.mark.parametrize("notifies", [True, False], ids=["close_notify", "FIN alone"])
+@pytest.mark.parametrize("data", [GET, POST], ids=["GET", "POST"])
+def test_a_client_of_tls_that_ends_its_direction_gets_its_answer(pair, data: bytes, notifies: bool):
+    gateway, upstream = pair
+    released = threading.Event()
+    upstream.script = held(released)
+    with contextlib.closing(HalfClosing(gateway, "http/1.1")) as client:
+        client.sendall(data)
+        client.end(notifies)
+        upstream.wait_for_requests(1)
+        released.set()
+        assert read_response(client).body == b"ok"
+        assert client.recv(10) == b"", "and then the connection ends"
+    assert gateway.events()[-1]["status"] == 200
+
+
+@pytest.mark.parametrize("notifies", [True, False], ids=["close_notify", "FIN alone"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole requests", "half a request"])
+def test_a_client_of_http2_that_ends_its_direction(pair, whole: bool, notifies: bool):
+    """What it has asked for is answered, as over HTTP/1.1; what it has not finished is not."""
+    gateway, upstream = pair
+    released = threading.Event()
+    upstream.script = held(released)
+    with contextlib.closing(HalfClosing(gateway, "h2")) as client:
+        connection = http2.Connection(client)
+        connection.ping()
+        streams = [connection.request(f"/public/{number}", method="POST", ends=whole) for number in range(3)]
+        # What comes back would be acknowledged, and there is no way any more.
+        connection.gives_window = False
+        client.end(notifies)
+        if whole:
+            upstream.wait_for_requests(3)
+        released.set()
+        if whole:
+            assert [connection.answer(stream).status for stream in streams] == [200] * 3
+        connection.until_closed()
+        if not whole:
+            assert [connection.streams[stream].status for stream in streams] != [200] * 3
+    wait_until(lambda: gateway.metrics()["connections_open"] == 0, "the connection is closed")
+    if not whole:
+        assert not upstream.requests
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nok", OK], ids=["until the end", "with a length"])
+def test_an_upstream_that_ends_its_direction_behind_its_answer(pair, version: str, answer: bytes):
+    """The answer is whole, and the connection is not used again."""
+    gateway, upstream = pair
+
+    def script(connection: UpstreamConnection) -> None:
+        if connection.read_request():
+            and_ends(connection.peer, answer)
+            connection.peer.recv(1)
+
+    upstream.script = script
+    with client_of(version, gateway) as client:
+        for _ in range(3):
+            got = client.ask("/public/x", method="POST", body=b"body")
+            assert (got.status, got.body) == (200, b"ok")
+    assert len(upstream.connections) == 3
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_upstream_that_ends_its_direction_before_its_answer_is_502(pair, version: str):
+    """Its other direction is still open, and will never bring an answer."""
+    gateway, upstream = pair
+
+    def script(connection: UpstreamConnection) -> None:
+        connection.read_request()
+        connection.peer.shutdown(socket.SHUT_WR)
+        connection.peer.recv(1)
+
+    upstream.script = script
+    with client_of(version, gateway) as client:
+        assert client.ask("/public/x", method="POST", body=b"body").status == 502
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_upstream_that_answers_and_ends_its_direction_within_an_upload(pair, version: str):
+    """An early answer is passed on, although the upload cannot come to its end."""
+    gateway, upstream = pair
+
+    def script(connection: UpstreamConnection) -> None:
+        connection.read_head()
+        and_ends(connection.peer, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        while connection.peer.recv(65_536):
+            pass
+
+    upstream.script = script
+    with client_of(version, gateway) as client:
+        got = client.ask("/public/x", method="POST", body=bytes(300_000))
+        assert (got.status, got.body) == (403, b"no")
 
 
 def test_the_last_bytes_and_the_end_of_a_tunnel_pass_from_the_upstream(pair):

@@ -6,16 +6,13 @@ its memory and its descriptors back.
 
 import contextlib
 import itertools
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 from support import http2
-from support.bystander import Bystander
-from support.gateway import ROUTES, Gateway, certificates, route
+from support.attacks import Attacker, Target, under_attack
+from support.gateway import Gateway
 from support.http2 import (
     ACK,
     CONTINUATION,
@@ -35,137 +32,8 @@ from support.http2 import (
     reset,
     window_update,
 )
-from support.processes import wait_until
 from support.resources import MIB, Resources, vanish
-from support.upstream import OK, FakeUpstream, UpstreamConnection
 from support.wire import connect
-
-SECONDS = 1.5
-LARGE = 4 * MIB
-#: What an attack may leave behind in resident memory: allocators keep some of what they were given back.
-GROWTH_MAX = 24 * MIB
-
-
-def script(connection: UpstreamConnection) -> None:
-    while request := connection.read_request():
-        if "/large" in request.target:
-            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
-            for _ in range(LARGE // 65_536):
-                connection.send(bytes(65_536))
-        else:
-            connection.send(OK)
-
-
-@dataclass
-class Target:
-    """What is attacked, and who stands beside it."""
-
-    gateway: Gateway
-    upstream: FakeUpstream
-    bystander: Bystander
-
-
-@pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One worker, and timers that do not end an attack by themselves."""
-    bystander = Bystander(certificates())
-    with FakeUpstream(script) as upstream:
-        pools = {
-            name: {"endpoints": [f"127.0.0.1:{port}"], "keep_alive": {"timeout": "1s"}}
-            for name, port in (("raw", upstream.port), ("good", bystander.upstream_port))
-        }
-        routes = [*ROUTES["raw"], route("good", "/", public=True)]
-        changes = {"workers": 1, "stop_timeout": "1s", "upstreams": pools, "routes": routes}
-        with Gateway(tmp_path_factory.mktemp("attacks"), {"raw": upstream.port}, changes) as gateway:
-            yield Target(gateway, upstream, bystander)
-    bystander.close()
-
-
-@pytest.fixture
-def target(attacked: Target) -> Iterator[Target]:
-    yield attacked
-    gateway = attacked.gateway
-    assert gateway.program.is_running, f"the gateway died:\n{gateway.log()[-3000:]}"
-    assert not attacked.upstream.errors
-
-
-class Attacker:
-    """Whoever floods: sends what it has for as long as it is let."""
-
-    def __init__(self, gateway: Gateway):
-        self.gateway = gateway
-        self.sent = 0
-        self._deadline = time.monotonic() + SECONDS
-
-    @property
-    def goes_on(self) -> bool:
-        return time.monotonic() < self._deadline
-
-    @contextlib.contextmanager
-    def connection(self, **options) -> Iterator[Connection]:
-        """A connection that has said hello."""
-        with self.gateway.http2(**options) as connection:
-            connection.ping()
-            yield connection
-
-    def pour(self, connection: Connection, blocks: Iterator[bytes]) -> None:
-        """Sends the blocks until the connection or the time is over."""
-        for block in blocks:
-            if not self.goes_on or not self.push(connection, block):
-                return
-
-    def push(self, connection: Connection, block: bytes) -> bool:
-        """Sends a block, and throws away what has come; `False` when the connection is over, or stands still."""
-        try:
-            connection.socket.settimeout(2)
-            connection.socket.sendall(block)
-        except OSError:
-            return False
-        self.sent += len(block)
-        try:
-            connection.socket.settimeout(0.0001)
-            while connection.socket.recv(65_536):
-                pass
-        except (TimeoutError, ssl.SSLWantReadError):
-            return True
-        except OSError:
-            pass
-        return False
-
-
-def under_attack(target: Target, attack: Callable[[Attacker], None], count: int = 1) -> Attacker:
-    """Runs the attack in `count` threads beside a good client, and sees that nothing is left of it."""
-    gateway = target.gateway
-    # What the first requests of all make the gateway allocate is not the attack's.
-    with gateway.http2() as warm:
-        assert warm.get("/public/warm").status == 200
-    wait_until(lambda: gateway.metrics()["connections_open"] == 0, "nobody is connected")
-    resources = Resources(gateway)
-    attacker = Attacker(gateway)
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            attack(attacker)
-        except OSError:
-            pass  # The gateway has ended the connection.
-        except Exception as error:
-            failures.append(error)
-
-    target.bystander.start(gateway.https_port)
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    target.bystander.stop()
-    target.bystander.check()
-    assert not failures, failures[0]
-    wait_until(lambda: gateway.metrics()["connections_open"] == 0, "the attacker's connections are closed")
-    wait_until(lambda: resources.memory_growth < GROWTH_MAX, "memory is given back")
-    # Connections to the upstream are kept for a second.
-    resources.wait_for_descriptors()
-    return attacker
 
 
 def head(stream: int, path: str = "/public/x", method: str = "GET", ends: bool = True) -> bytes:

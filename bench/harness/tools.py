@@ -106,6 +106,11 @@ def paced() -> str:
     return compiled("paced", "-lssl", "-lcrypto")
 
 
+def resets() -> str:
+    """An abuse of HTTP/2, at a fixed rate."""
+    return compiled("resets", "-lssl", "-lcrypto")
+
+
 def allocation_shim() -> str:
     """A library that counts allocations when it is preloaded."""
     return compiled("allocations", "-shared", "-fPIC", "-fno-builtin", suffix=".so")

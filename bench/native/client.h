@@ -22,6 +22,9 @@
 
 enum { recordBytes = 16384, eventsMax = 256 };
 
+/* No tool needs all of what follows. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 static volatile sig_atomic_t isStopped;
 
 static void fail(const char *what) {

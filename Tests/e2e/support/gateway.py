@@ -101,7 +101,7 @@ class Gateway:
         arguments += ["--dev"] if self.dev else []
         self.program = Program(arguments, self.folder / "gateway.log", environment(), cwd=self.folder, **self.options)
         try:
-            wait_until(self.is_ready, "the gateway is ready")
+            wait_until(self.is_ready, "the gateway is ready", timeout=90)
         except BaseException:
             self.kill()
             raise

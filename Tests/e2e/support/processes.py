@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from . import sanitizer
+
 #: The repository.
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,7 +23,7 @@ def free_port() -> int:
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 20, pause: float = 0.02) -> object:
     """The first true value of `condition`; a failure that says `what` was awaited, after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * sanitizer.PATIENCE
     while True:
         if value := condition():
             return value

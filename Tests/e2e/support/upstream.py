@@ -48,6 +48,10 @@ class UpstreamConnection:
         head, self._unread = self._unread, b""
         return head
 
+    def peek(self) -> bytes:
+        """What comes next, left where it is; nothing where the gateway has closed."""
+        return self._unread or self.peer.recv(65536, socket.MSG_PEEK)
+
     def read_some(self) -> bytes:
         """Whatever came, for upgraded connections."""
         taken, self._unread = self._unread, b""
