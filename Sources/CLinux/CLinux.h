@@ -25,6 +25,8 @@ static inline int clinux_open_unnamed(int folder) {
 
 /* Gives whole free pages back to the system; 1 if there were any. */
 static inline int clinux_malloc_trim(void) { return malloc_trim(0); }
+/* Bytes that were freed and will be used again before the system is asked for more. */
+static inline size_t clinux_malloc_free_bytes(void) { return mallinfo2().fordblks; }
 
 static inline int clinux_epoll_cloexec(void) { return EPOLL_CLOEXEC; }
 static inline int clinux_eventfd_flags(void) { return EFD_NONBLOCK | EFD_CLOEXEC; }

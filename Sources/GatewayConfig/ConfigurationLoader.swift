@@ -73,6 +73,7 @@ extension ConfigurationReader {
     func configuration(_ node: YAMLNode) -> GatewayConfiguration? {
         let root = section(node, at: .root)
         let workers = optional(Settings.workers, in: root)
+        let memoryBytesMax = optional(Settings.memoryMax, in: root)
         parts.filesRead.insert(.init(path: file, location: .init(path: "", line: 0, column: 0)), at: 0)
         let user = optional(Settings.user, in: root)
         parts.account = user.map { .init(names: $0, location: place(of: Settings.user.key, in: root)) }
@@ -133,8 +134,9 @@ extension ConfigurationReader {
         checkEnvironment()
 
         let configuration = GatewayConfiguration(
-            workers: workers, user: user, trustedProxies: trustedProxies, drainDelay: drainDelay,
-            stopTimeout: stopTimeout, log: log, admin: admin, tickets: tickets, listeners: listeners,
+            workers: workers, memoryBytesMax: memoryBytesMax, user: user, trustedProxies: trustedProxies,
+            drainDelay: drainDelay, stopTimeout: stopTimeout, log: log, admin: admin, tickets: tickets,
+            listeners: listeners,
             upstreams: upstreams,
             buffering: buffering,
             authentication: .init(session: session, jwt: issuers, jwtCacheEntriesMax: tokenCacheEntriesMax),

@@ -24,6 +24,8 @@ public struct SourceLocation: Sendable, Equatable {
 public struct GatewayConfiguration: Sendable {
     /// Worker threads; `nil` is one for each core.
     public var workers: Int?
+    /// Bytes of memory for connections, requests and bodies under way; `nil`: half of what the process may have.
+    public var memoryBytesMax: Int?
     /// The user, and optionally group, to become after binding.
     public var user: RunAs?
     /// Peers whose `X-Forwarded-*` fields count; nobody by default.

@@ -8,6 +8,12 @@ enum Settings {
 
     static let workers = Setting.optional(
         "workers", .integer(1...1024), absent: "one for each core", help: "Worker threads.")
+    static let memoryMax = Setting.optional(
+        "memory_max", .size(16 << 20...1 << 50),
+        absent: "half of what the process may have: of the machine's memory, its control group's, or what `ulimit -v` "
+            + "leaves",
+        help: "Memory for connections, requests and bodies under way, over all workers. When it runs short, new "
+            + "connections are closed, then requests are 503; bodies go to files early.")
     static let user = Setting.optional(
         "user", .runAs, absent: "stays who it is", help: "The user, and optionally group, to become after binding.")
     static let trustedProxies = Setting<GatewayConfiguration.Peers>.optional(
@@ -34,7 +40,7 @@ enum Settings {
         "admin.mode", .fileMode, absent: "`0600`", help: "The mode of the file, where `address` is a Unix socket.")
 
     private static let process: [any SettingDeclaration] = [
-        workers, user, trustedProxies, drainDelay, stopTimeout,
+        workers, memoryMax, user, trustedProxies, drainDelay, stopTimeout,
         SettingGroup("log", .mapping(word: nil), help: "Where events go."), logAccess, logLevel,
         SettingGroup("admin", .mapping(word: "off"), help: "The listener for operators; `off` switches it off."),
         adminAddress, adminMode,

@@ -13,10 +13,10 @@ internal import Glibc
     /// An empty buffer; without a capacity it owns no memory until the first append.
     public init(capacity: Int = 0) {
         self.capacity = capacity
-        unsafe base = capacity > 0 ? malloc(capacity) : nil
+        unsafe base = capacity > 0 ? ByteBuffer.allocate(capacity) : nil
     }
 
-    deinit { unsafe free(base) }
+    deinit { if capacity > 0 { unsafe ByteBuffer.deallocate(base, capacity) } }
 
     /// Bytes held.
     @inline(__always) public var count: Int { end - start }
@@ -56,7 +56,7 @@ internal import Glibc
 
     /// Drops everything and gives the memory back.
     public mutating func release() {
-        unsafe free(base)
+        if capacity > 0 { unsafe ByteBuffer.deallocate(base, capacity) }
         unsafe base = nil
         capacity = 0
         start = 0
@@ -82,14 +82,28 @@ internal import Glibc
             if let base = unsafe base { unsafe memcpy(base, base + start, held) }
         } else {
             let grown = max(capacity * 2, held + byteCount, 512)
-            let region = unsafe malloc(grown)
-            if let base = unsafe base, let region = unsafe region { unsafe memcpy(region, base + start, held) }
-            unsafe free(base)
+            let region = unsafe ByteBuffer.allocate(grown)
+            // The new region is the larger one.
+            if let base = unsafe base { unsafe memcpy(region, base + start, held) }
+            if capacity > 0 { unsafe ByteBuffer.deallocate(base, capacity) }
             unsafe base = region
             capacity = grown
         }
         start = 0
         end = held
+    }
+
+    /// Without memory nothing can go on here, and to lose bytes in silence would be worse.
+    private static func allocate(_ byteCount: Int) -> UnsafeMutableRawPointer {
+        guard let region = unsafe malloc(byteCount) else { preconditionFailure("out of memory") }
+        MemoryAccount.add(byteCount)
+        return unsafe region
+    }
+
+    /// Takes back what `allocate` gave.
+    fileprivate static func deallocate(_ region: UnsafeMutableRawPointer?, _ byteCount: Int) {
+        unsafe free(region)
+        MemoryAccount.add(-byteCount)
     }
 
     /// Lets `fill` write into the free space, at least `minimum` bytes of it; it returns how many it wrote.
@@ -257,7 +271,12 @@ internal import Glibc
         unsafe spare.reserveCapacity(spareMax)
     }
 
-    deinit { while let region = unsafe spare.popLast() { unsafe free(region) } }
+    deinit { removeSpare() }
+
+    /// Gives the memory of buffers that are not in use back.
+    public func removeSpare() {
+        while let region = unsafe spare.popLast() { unsafe ByteBuffer.deallocate(region, bufferCapacity) }
+    }
 
     /// Whether a buffer has the size of this pool's.
     public func fits(_ buffer: borrowing ByteBuffer) -> Bool { buffer.regionByteCount == bufferCapacity }

@@ -1,3 +1,4 @@
+internal import HTTPModel
 internal import Synchronization
 
 /// What all workers know together of the connections of one address that is listened on.
@@ -61,12 +62,21 @@ struct ConnectionPlace: ~Copyable, Sendable {
     private let count: ConnectionCount
     /// Whose count it takes part in, too.
     private var client: IPAddress?
+    /// Booked as the connection's memory.
+    private var bytesHeld = 0
 
     fileprivate init(in count: ConnectionCount) { self.count = count }
 
     deinit {
         count.give()
         if let client { count.give(client) }
+        MemoryAccount.add(-bytesHeld)
+    }
+
+    /// Books the connection's memory, all but its buffers, which are counted themselves.
+    mutating func hold(_ byteCount: Int) {
+        MemoryAccount.add(byteCount - bytesHeld)
+        bytesHeld = byteCount
     }
 
     /// Takes a place among the connections of a client as well, unless it has `max` already. IPv6 clients are counted by

@@ -1,5 +1,6 @@
 internal import EventLoop
 internal import HTTPModel
+internal import Telemetry
 
 extension DownstreamConnection {
     // MARK: Head
@@ -42,20 +43,28 @@ extension DownstreamConnection {
         }
         let limits = listener.settings.headLimits
         switch input.withBytes({ exchange.head.parse($0, limits: limits) }) {
-        case .incomplete: return nil
+        case .incomplete:
+            guard MemoryAccount.isUsedUp else { return nil }
+            worker.counters.memoryExchanges.add()
+            return refuse(exchange, ExchangeError(side: .gateway, step: "memory", status: 503))
         case .failed(let error):
-            exchange.startedAt = worker.loop.now
-            headByteCount = 0
-            keepsAlive = false
-            requestBody = BodyReader()
-            input.removeAll()
-            fail(ExchangeError(side: .downstream, step: "request.head", status: error.status))
-            return state != .closed
+            return refuse(exchange, ExchangeError(side: .downstream, step: "request.head", status: error.status))
         case .complete(let count): headByteCount = count
         }
         keepsAlive = exchange.head.keepsAlive && !mustEnd
         begin(exchange)
         return true
+    }
+
+    /// Answers a request whose head is not read to its end, and closes.
+    private func refuse(_ exchange: Exchange, _ error: ExchangeError) -> Bool {
+        exchange.startedAt = worker.loop.now
+        headByteCount = 0
+        keepsAlive = false
+        requestBody = BodyReader()
+        input.removeAll()
+        fail(error)
+        return state != .closed
     }
 
     // MARK: Body
@@ -66,6 +75,11 @@ extension DownstreamConnection {
 
     func readBody() -> Bool {
         guard canRead else { return false }
+        guard !MemoryAccount.isUsedUp else {
+            worker.counters.memoryExchanges.add()
+            fail(ExchangeError(side: .gateway, step: "memory", status: 503))
+            return false
+        }
         var buffer = worker.largeBuffers.take()
         let result = transport.read(into: &buffer, minimumRoom: 4096, maximum: min(requestBody.readableMax, 65_536))
         if transport.isDrained, !endWaits { canRead = false }

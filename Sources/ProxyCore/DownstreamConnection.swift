@@ -45,6 +45,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         self.worker = worker
         isSecure = listener.settings.tls != nil
         place = .some(accepted.place)
+        place?.hold(isSecure ? DownstreamConnection.handshakeBytesEstimate : DownstreamConnection.plainBytesEstimate)
         if let context = listener.settings.tls {
             guard let session = TLSSession(context: context, wire: worker.wire) else { return nil }
             transport = Transport(accepted.descriptor, tls: session, wire: worker.wire)
@@ -145,6 +146,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         case .bytes:
             if transport.wasResumed { worker.counters.handshakesResumed.add() }
             handshake = transport.handshakeFacts
+            place?.hold(DownstreamConnection.secureBytesEstimate)
             if transport.isHTTP2 {
                 becomeHTTP2()
                 return false
@@ -254,6 +256,12 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     }
 
     var inputHasEnded: Bool { endWaits }
+
+    /// What a connection takes besides its buffers: itself, and what OpenSSL holds for it while it shakes hands and
+    /// afterwards, with its own buffers.
+    private static let plainBytesEstimate = 2048
+    private static let handshakeBytesEstimate = 65_536
+    private static let secureBytesEstimate = 24_576
 
     func setDeadline(_ nanoseconds: UInt64) {
         worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)

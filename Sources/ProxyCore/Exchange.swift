@@ -109,7 +109,13 @@ public import HTTPModel
         self.worker = worker
         head = RequestHead(fieldCapacity: fieldCapacity)
         state = worker.filter.makeExchangeState()
+        MemoryAccount.add(Exchange.bytesEstimate)
     }
+
+    deinit { MemoryAccount.add(-Exchange.bytesEstimate) }
+
+    /// Without its buffers, which are counted themselves.
+    private static let bytesEstimate = 8192
 
     /// The request head's bytes, while the exchange has not been forwarded yet.
     public var headBytes: Span<UInt8> {

@@ -1,6 +1,7 @@
 internal import CLinux
 public import EventLoop
 internal import Glibc
+internal import HTTPModel
 internal import Telemetry
 
 /// One worker's use of a listening socket: accepts until nothing waits, within the caps.
@@ -75,6 +76,12 @@ final class ListenerSocket: EventHandler {
                 }
             }
             let descriptor = Descriptor(adopting: number)
+            guard !MemoryAccount.isShort || settings.servesWhenShort else {
+                worker.removeSpareMemory()
+                worker.counters.memoryConnections.add()
+                worker.counters.connectionsRefused.add()
+                continue
+            }
             // At the cap: accepted and closed at once, so that a client learns it now and not at a timeout.
             guard let place = settings.connections.take(max: settings.connectionsMax) else {
                 worker.counters.connectionsRefused.add()

@@ -10,6 +10,8 @@ public struct ListenerSettings: Sendable {
     public var port: UInt16
     /// Connections over all workers.
     public var connectionsMax: Int
+    /// Serves new connections when memory is short, too: for operators, who want to know.
+    public var servesWhenShort = false
     /// Those that are open, over all workers; the same object for as long as the address stays.
     public var connections: ConnectionCount
     /// Connections of one client, over all workers; `nil`: as many as there may be at all.

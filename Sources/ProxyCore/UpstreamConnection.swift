@@ -35,7 +35,10 @@ final class UpstreamConnection: EventHandler {
         self.endpoint = endpoint
         self.worker = worker
         head = ResponseHead(fieldCapacity: pool.settings.headLimits.fieldsMax)
+        MemoryAccount.add(UpstreamConnection.bytesEstimate)
     }
+
+    deinit { MemoryAccount.add(-UpstreamConnection.bytesEstimate) }
 
     func start() -> Bool {
         do throws(SystemError) {
@@ -177,6 +180,11 @@ final class UpstreamConnection: EventHandler {
     func pump() {
         for _ in 0..<UpstreamConnection.readsPerTurn {
             guard canRead, state != .closed else { return }
+            if MemoryAccount.isUsedUp, let downstream = exchange?.downstream {
+                worker.counters.memoryExchanges.add()
+                downstream.fail(ExchangeError(side: .gateway, step: "memory", status: 503))
+                return
+            }
             if state == .tunnel {
                 exchange?.downstream?.pumpTunnelFromUpstream()
                 return
@@ -519,4 +527,6 @@ final class UpstreamConnection: EventHandler {
     /// Reads in one go before others have their turn.
     private static let readsPerTurn = 16
     private static let extensionBytesMax = 4096
+    /// Without its buffers, which are counted themselves.
+    private static let bytesEstimate = 4096
 }

@@ -216,6 +216,13 @@ public final class Worker {
         if spareExchanges.count < 1024 { spareExchanges.append(exchange) }
     }
 
+    /// Memory is short: gives back what is kept for exchanges to come.
+    public func removeSpareMemory() {
+        spareExchanges = []
+        smallBuffers.removeSpare()
+        largeBuffers.removeSpare()
+    }
+
     /// Takes a connection's buffer back, whichever pool it came from; one that grew is freed.
     func recycle(_ buffer: consuming ByteBuffer) {
         if smallBuffers.fits(buffer) { smallBuffers.give(buffer) } else { largeBuffers.give(buffer) }
@@ -238,6 +245,10 @@ public struct WorkerCounters: Sendable {
     public let connectionsAccepted: Counter
     /// Connections closed because a cap was reached.
     public let connectionsRefused: Counter
+    /// Connections closed because memory was short.
+    public let memoryConnections: Counter
+    /// Exchanges ended because memory was used up.
+    public let memoryExchanges: Counter
     /// Connections closed for the PROXY protocol's sake: a peer that is not listed, or no sound header.
     public let proxyHeadersRefused: Counter
     /// Connections that were given to a worker that held fewer.
@@ -265,11 +276,19 @@ public struct WorkerCounters: Sendable {
     /// Pieces of bodies that could not be written to their files, or read back.
     public let bodyFileErrors: Counter
 
+    /// Of the family to which filters add the requests that they refuse.
+    public static let shedHelp = "What was refused or ended because memory was short."
+
     /// Registers the instruments of one worker.
     public init(_ registry: MetricRegistry) {
         connectionsAccepted = registry.counter("connections_accepted_total", help: "Connections accepted.")
         connectionsRefused = registry.counter(
             "connections_refused_total", help: "Connections closed because a cap was reached.")
+        func shed(_ what: String) -> Counter {
+            registry.counter("memory_shed_total", help: WorkerCounters.shedHelp, labels: [("what", what)])
+        }
+        memoryConnections = shed("connection")
+        memoryExchanges = shed("exchange")
         proxyHeadersRefused = registry.counter(
             "proxy_protocol_refused_total",
             help: "Connections closed because their peer is not listed, or sent no sound PROXY protocol header.")

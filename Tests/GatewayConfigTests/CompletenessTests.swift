@@ -7,6 +7,7 @@ import Testing
 @Suite struct CompletenessTests {
     private static let full = """
         workers: 2
+        memory_max: 64MiB
         user: gateway:gateway
         trusted_proxies: [10.0.0.0/8, unix]
         drain_delay: 1s
@@ -222,6 +223,7 @@ import Testing
         #expect(identity.tokenLifetime == .minutes(5) && identity.tokenAudience == "me" && identity.issuer == "own")
         #expect(configuration.redis?.database == 2 && configuration.redis?.timeout == .seconds(1))
         #expect(configuration.user == .init(user: "gateway", group: "gateway"))
+        #expect(configuration.memoryBytesMax == 64 << 20)
         #expect(configuration.drainDelay == .seconds(1) && configuration.stopTimeout == .seconds(10))
     }
 

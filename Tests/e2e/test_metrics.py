@@ -348,6 +348,36 @@ def test_requests_that_wait_for_an_endpoint(start_gateway, upstream: FakeUpstrea
     moved(own, act, {'upstream_queued_total{upstream="raw"}': 2, **refused})
 
 
+def test_memory_that_is_short(start_gateway, upstream: FakeUpstream):
+    own = start_gateway({"raw": upstream.port}, {"memory_max": "16MiB"})
+    looked_at.update(("memory_held_bytes", "memory_max_bytes", "memory_shed_total"))
+    before = own.metrics()
+    assert 0 < before["memory_held_bytes"] < before["memory_max_bytes"] == 16 << 20
+    shed = 'memory_shed_total{{what="{}"}}'
+    assert [before[shed.format(what)] for what in ("connection", "request", "exchange")] == [0, 0, 0]
+    request = b"GET /public/x HTTP/1.1\r\n" + HEAD
+    with contextlib.ExitStack() as stack:
+        good = stack.enter_context(own.connect())
+        peers = [stack.enter_context(own.connect()) for _ in range(900)]
+        wait_until(lambda: own.metrics()["connections_open"] == 901, "all are let in")
+        for peer in peers:
+            with contextlib.suppress(OSError):
+                peer.sendall(request + b"X: " + b"x" * 12_000)
+        wait_until(lambda: own.metrics()[shed.format("exchange")] > 0, "what needs more ends")
+        good.sendall(request + b"\r\n")
+        assert read_response(good).status == 503
+        with own.connect() as late:
+            late.settimeout(10)
+            with contextlib.suppress(ConnectionError):
+                assert late.recv(1) == b""
+        after = own.metrics()
+        assert (after[shed.format("connection")], after[shed.format("request")]) == (1, 1)
+    wait_until(lambda: own.metrics()["memory_held_bytes"] < 12 << 20, "the memory is given back")
+    with own.connect() as peer:
+        peer.sendall(request + b"\r\n")
+        assert read_response(peer).status == 200
+
+
 def test_http2_connections(counting: Gateway):
     def act() -> None:
         with counting.http2() as good:

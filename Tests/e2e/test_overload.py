@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import socket
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import psutil
 import pytest
-from support import http2
-from support.gateway import Gateway
+from support import http2, wire
+from support.gateway import Gateway, route
 from support.processes import wait_until
-from support.resources import Resources, vanish
+from support.resources import MIB, Resources, vanish
 from support.upstream import OK, FakeUpstream, UpstreamConnection
 from support.wire import Message, read_response, take_response
 
@@ -154,6 +156,7 @@ def test_twice_what_the_application_can_do_leaves_it_nine_tenths_of_what_it_does
     application: SteadyApplication, start_gateway: Callable[..., Gateway]
 ):
     pool = {"endpoints": [f"127.0.0.1:{application.port}"], "exchanges_max": 20, "queue_max": 60}
+    pool["keep_alive"] = {"timeout": "1s"}
     gateway = start_gateway({"raw": application.port}, {"upstreams": {"raw": pool}})
     resources = Resources(gateway)
     loop = Loop()
@@ -254,7 +257,12 @@ def test_what_is_too_much_is_told_so_in_each_version_and_form(narrow: Narrow):
                 assert read_response(peer).status == 200
             assert client.get("/public/fifth").status == 200
     assert narrow.arrived() == ["first", "second", "third", "fourth", "fifth"], "first come, first served"
-    lines = [line for line in gateway.events() if line.get("path", "").startswith("/public/")]
+
+    def logged() -> list[dict]:
+        return [line for line in gateway.events() if line.get("path", "").startswith("/public/")]
+
+    wait_until(lambda: len(logged()) == 8, "all is logged")
+    lines = logged()
     steps = [line.get("error_step") for line in lines]
     assert steps.count("queue.full") == 3
     waited = [line["path"] for line in lines if "queue_ms" in line]
@@ -336,3 +344,140 @@ def test_a_queue_that_is_too_long_for_its_clients_ends_in_time(narrow: Narrow):
         narrow.turnstile.let("first")
         assert read_response(first).status == 200
     assert narrow.arrived() == ["first"]
+
+
+# Memory
+
+
+def address_space(gateway: Gateway) -> int:
+    return psutil.Process(gateway.program.pid).memory_info().vms
+
+
+def held(gateway: Gateway) -> float:
+    return gateway.metrics()["memory_held_bytes"]
+
+
+def shed(gateway: Gateway) -> float:
+    return sum(value for name, value in gateway.metrics().items() if name.startswith("memory_shed_total"))
+
+
+def is_served(gateway: Gateway) -> bool:
+    """Whether somebody new is, over each version."""
+    try:
+        with gateway.connect() as plain, gateway.http2() as streams:
+            plain.sendall(get("x"))
+            return read_response(plain).status == 200 and streams.get("/public/x").status == 200
+    except Exception:
+        return False
+
+
+def large(connection: UpstreamConnection) -> None:
+    while request := connection.read_request():
+        body = b"x" * (MIB if request.target.startswith("/public/large") else 2)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+@pytest.fixture
+def scarce(upstream: FakeUpstream, start_gateway: Callable[..., Gateway]) -> Gateway:
+    """A gateway with 100 MiB more of address space than it needs when it has just begun to serve."""
+    upstream.script = large
+    changes = {
+        "routes": [
+            route("raw", "/public/**", public=True),
+            route("raw", "/kept/**", upstream="raw", public=True, buffer_request=True),
+        ],
+        "buffering": {"request_memory_bytes_max": "16MiB", "file_bytes_max": 0},
+        "upstreams": {"raw": {"endpoints": [f"127.0.0.1:{upstream.port}"], "keep_alive": {"connections_max": 8}}},
+    }
+    unlimited = start_gateway({"raw": upstream.port}, changes)
+    assert is_served(unlimited)
+    limit = address_space(unlimited) + 100 * MIB
+    unlimited.stop()
+    gateway = start_gateway({"raw": upstream.port}, changes, prefix=["prlimit", f"--as={limit}", "--"])
+    assert is_served(gateway)
+    return gateway
+
+
+def crowd_of_silent_clients(gateway: Gateway, peers: list) -> None:
+    for _ in range(3000):
+        peers.append(wire.connect(gateway.https_port))
+
+
+def crowd_of_half_heads(gateway: Gateway, peers: list) -> None:
+    head = b"GET /public/x HTTP/1.1\r\nHost: raw.demo.localhost\r\nX: " + b"x" * 15_000
+    for _ in range(4000):
+        peers.append(gateway.connect())
+        peers[-1].sendall(head)
+
+
+def crowd_of_slow_readers(gateway: Gateway, peers: list) -> None:
+    """Those of one stream each, and those of a hundred."""
+    for _ in range(200):
+        peers.append(gateway.connect())
+        peers[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peers[-1].sendall(get("large"))
+    for _ in range(20):
+        streams = gateway.http2(window=(1 << 31) - 1)
+        peers.append(streams)
+        streams.send(http2.window_update(0, (1 << 31) - 1 - 65_535))
+        for _ in range(100):
+            streams.request("/public/large")
+
+
+def crowd_of_half_uploads(gateway: Gateway, peers: list) -> None:
+    head = b"POST /kept/x HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % (2 * MIB)
+    for _ in range(200):
+        peers.append(gateway.connect())
+        peers[-1].sendall(head + bytes(MIB))
+
+
+CROWDS = [crowd_of_silent_clients, crowd_of_half_heads, crowd_of_slow_readers, crowd_of_half_uploads]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("crowd", CROWDS, ids=lambda crowd: crowd.__name__)
+def test_when_memory_is_short_what_comes_is_refused_and_the_process_lives(scarce: Gateway, crowd):
+    gateway, pid = scarce, scarce.program.pid
+    peers: list = []
+    enough = gateway.metrics()["memory_max_bytes"]
+    try:
+        deadline = time.monotonic() + 120
+        while not shed(gateway):
+            assert time.monotonic() < deadline, f"{held(gateway) / MIB:.0f} of {enough / MIB:.0f} MiB are held"
+            # Who is refused in the middle of a word may see it while he speaks.
+            with contextlib.suppress(OSError, AssertionError):
+                crowd(gateway, peers)
+    finally:
+        for peer in peers:
+            with contextlib.suppress(OSError):
+                peer.close()
+    assert gateway.program.is_running and gateway.program.pid == pid
+    wait_until(lambda: is_served(gateway), "it serves again")
+    # Something is kept for exchanges to come, and half of all is the most that it may be.
+    wait_until(lambda: held(gateway) < enough / 2, "the memory is given back")
+    assert "out of memory" not in gateway.log()
+
+
+def test_a_bound_of_memory_holds_for_what_is_new_and_can_be_raised(
+    upstream: FakeUpstream, start_gateway: Callable[..., Gateway]
+):
+    gateway = start_gateway({"raw": upstream.port}, {"memory_max": "16MiB"})
+    assert gateway.metrics()["memory_max_bytes"] == 16 * MIB
+    head = b"GET /public/x HTTP/1.1\r\nHost: raw.demo.localhost\r\nX: " + b"x" * 12_000
+    with contextlib.ExitStack() as stack:
+        good = stack.enter_context(gateway.connect())
+        good.sendall(get("x"))
+        assert read_response(good).status == 200
+        while gateway.metrics()['memory_shed_total{what="connection"}'] == 0:
+            for _ in range(50):
+                peer = stack.enter_context(gateway.connect())
+                with contextlib.suppress(OSError):
+                    peer.sendall(head)
+        good.sendall(get("x"))
+        assert read_response(good).status == 200, "three quarters are held: those who are there are served"
+        gateway.configuration["memory_max"] = "256MiB"
+        gateway.reload()
+        wait_until(lambda: gateway.metrics()["memory_max_bytes"] == 256 * MIB, "the new bound holds")
+        with gateway.connect() as peer:
+            peer.sendall(get("x"))
+            assert read_response(peer).status == 200

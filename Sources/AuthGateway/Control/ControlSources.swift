@@ -145,11 +145,13 @@ final class AdminSocket: Sendable {
         try ListeningSocket.requireFree(wanted)
         socket = try ListeningSocket(wanted, mode: mode)
         let second: UInt64 = 1_000_000_000
-        settings = ListenerSettings(
+        var settings = ListenerSettings(
             name: socket.address.description, tls: nil, port: socket.address.port, connectionsMax: 64,
             handshakeTimeout: 5 * second, headTimeout: 5 * second, bodyTimeout: 5 * second, idleTimeout: 30 * second,
             tunnelIdleTimeout: 5 * second, headLimits: HeadLimits(bytesMax: 8192, fieldsMax: 64),
             chunkExtensionBytesMax: 64, filterIndex: 0)
+        settings.servesWhenShort = true
+        self.settings = settings
     }
 }
 

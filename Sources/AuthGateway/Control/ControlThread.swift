@@ -29,6 +29,7 @@ final class ControlThread: @unchecked Sendable {
     private var connectionsBefore = 0
     /// Workers that have lost their Redis.
     private var workersWithoutRedis: Set<Int> = []
+    private let memoryBound = MemoryBound()
     private let accessLog: AccessLog?
     private let logger: Logger
     private let admin: Worker
@@ -108,6 +109,7 @@ final class ControlThread: @unchecked Sendable {
             }
             try worker.start()
         }
+        boundMemory()
         readiness.set(true)
         logger.notice(
             "gateway.started",
@@ -185,6 +187,7 @@ final class ControlThread: @unchecked Sendable {
     private func tick() {
         guard !isStopping else { return }
         ticks += 1
+        boundMemory()
         builder.process.remoteKeys.poll(logger: logger)
         if watcher.hasChanged() { reload(because: "a certificate or key file changed") }
         if ticketKeys.rotate(at: .monotonic, every: snapshot.configuration.tickets.rotation) { giveTicketKeys() }
@@ -205,6 +208,14 @@ final class ControlThread: @unchecked Sendable {
                     "last_peer": "\(note.peer)",
                 ])
         }
+    }
+
+    /// What workers keep for exchanges to come counts as held: before memory is short, they give it back.
+    private func boundMemory() {
+        let bytesMax = snapshot.configuration.memoryBytesMax ?? memoryBound.bytesMax
+        MemoryAccount.bound(to: bytesMax)
+        guard MemoryAccount.bytesHeld > bytesMax / 2 else { return }
+        for worker in workers { worker.mailbox.post { _ in worker.removeSpareMemory() } }
     }
 
     /// The allocator keeps what connections leave behind, because a few live ones lie between: when most of a crowd
@@ -397,6 +408,12 @@ final class ControlThread: @unchecked Sendable {
         metrics.gauge(
             "build_info", help: "The version in the label; always 1.", labels: [("version", options.version)]
         ).set(1)
+        metrics.computedGauge("memory_held_bytes", help: "Memory held for clients and their requests.") {
+            Double(MemoryAccount.bytesHeld)
+        }
+        metrics.computedGauge("memory_max_bytes", help: "The most of it that may be held.") {
+            Double(MemoryAccount.bytesMax)
+        }
         metrics.computedGauge("process_resident_memory_bytes", help: "Resident memory.") { residentMemoryBytes() }
         let log = accessLog
         metrics.computedGauge("access_log_lines_dropped", help: "Access log lines lost since the start.") {
@@ -424,13 +441,7 @@ private final class WorkerCount: @unchecked Sendable {
     }
 }
 
-/// Resident memory by /proc/self/statm; zero where that cannot be read.
+/// Zero where that cannot be read.
 private func residentMemoryBytes() -> Double {
-    guard let file = unsafe fopen("/proc/self/statm", "re") else { return 0 }
-    defer { unsafe fclose(file) }
-    var text = [CChar](repeating: 0, count: 128)
-    guard unsafe fgets(&text, 128, file) != nil else { return 0 }
-    let fields = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }.split(separator: UInt8(ascii: " "))
-    guard fields.count > 1, let pages = Double(String(decoding: fields[1], as: UTF8.self)) else { return 0 }
-    return pages * Double(sysconf(CInt(_SC_PAGESIZE)))
+    Double((MemoryBound.statistics(ofMemory: 1) ?? 0) * sysconf(CInt(_SC_PAGESIZE)))
 }

@@ -81,6 +81,8 @@ final class WorkerHost: @unchecked Sendable {
 
     func use(_ keys: TicketKeys) { worker.use(keys) }
 
+    func removeSpareMemory() { worker.removeSpareMemory() }
+
     func stopListening(besides names: Set<String>) { worker.stopListening(besides: names) }
 
     func drain(whenDrained: @escaping @Sendable () -> Void) { worker.drain(whenDrained: whenDrained) }

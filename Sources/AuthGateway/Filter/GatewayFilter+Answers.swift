@@ -35,6 +35,14 @@ extension GatewayFilter {
         return local(.unavailable(retryAfter: .seconds(2)), exchange, state)
     }
 
+    /// Memory is for those who were let in already.
+    func shed(_ exchange: Exchange, _ state: ExchangeState) -> LocalResponse? {
+        guard MemoryAccount.isVeryShort else { return nil }
+        exchange.worker.removeSpareMemory()
+        counters.memoryRequests.add()
+        return refuse(exchange, state, status: 503, reason: "memory")
+    }
+
     /// What a decision other than allow is answered with.
     func answer(to decision: Decision, _ exchange: Exchange, _ state: ExchangeState) -> LocalResponse {
         switch decision {

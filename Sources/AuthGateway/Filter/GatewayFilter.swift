@@ -55,7 +55,9 @@ final class GatewayFilter: RequestFilter {
         state.reset(current)
         exchange.clientAddress = exchange.peer
         exchange.requestNumber = requestIDs.next()
-        if let refusal = begin(exchange, state) ?? route(exchange, state) { return .respond(refusal) }
+        if let refusal = begin(exchange, state) ?? shed(exchange, state) ?? route(exchange, state) {
+            return .respond(refusal)
+        }
         return run(exchange, state)
     }
 

@@ -64,6 +64,7 @@ struct FilterCounters: Sendable {
     let denied: Counter
     let refused: Counter
     let limited: Counter
+    let memoryRequests: Counter
     let limitStoreErrors: Counter
     let tokenCacheHits: Counter
     let tokenCacheMisses: Counter
@@ -84,6 +85,8 @@ struct FilterCounters: Sendable {
         challenged = decisions("challenge")
         denied = decisions("deny")
         refused = decisions("refuse")
+        memoryRequests = registry.counter(
+            "memory_shed_total", help: WorkerCounters.shedHelp, labels: [("what", "request")])
         limited = decisions("limit")
         limitStoreErrors = registry.counter(
             "limit_store_errors_total", help: "Limits that were asked for while their store was away.")

@@ -19,7 +19,7 @@ struct BodyBuffer: ~Copyable {
         case reading
     }
 
-    private let memoryBytesMax: Int
+    private var memoryBytesMax: Int
     private let fileBytesMax: Int
     /// The next bytes to go on.
     private(set) var front = ByteBuffer()
@@ -55,6 +55,9 @@ struct BodyBuffer: ~Copyable {
         if isFileEmpty, back.isEmpty, front.count < memoryBytesMax { return true }
         return mayWrite && back.count < BodyBuffer.writeMin && fileEnd + back.count < fileBytesMax
     }
+
+    /// Memory is short: from now on no more of it than a piece.
+    mutating func spareMemory() { memoryBytesMax = min(memoryBytesMax, BodyBuffer.pieceBytesMax) }
 
     mutating func append(_ bytes: Span<UInt8>) {
         var taken = 0

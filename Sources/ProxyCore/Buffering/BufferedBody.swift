@@ -64,6 +64,7 @@ final class BufferedBody {
     var readyCount: Int { buffer.front.count }
 
     func append(_ bytes: Span<UInt8>) {
+        if MemoryAccount.isShort { buffer.spareMemory() }
         buffer.append(bytes)
         moveOn()
     }

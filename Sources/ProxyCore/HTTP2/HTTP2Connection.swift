@@ -39,6 +39,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     /// No further request is wanted, by either side.
     private var isEnding = false
     private var lingeredBytes = 0
+    /// Of the session's memory, as it was last booked.
+    private var bytesBooked = 0
 
     /// Takes over a connection whose handshake is done, with its registration; `nil`: there is no memory, and the
     /// connection is closed.
@@ -122,6 +124,11 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         for _ in 0..<HTTP2Connection.readsPerTurn {
             // Whoever does not read his answers sends no more requests either.
             guard canRead, state != .closed, !transport.hasOutput else { return }
+            guard !MemoryAccount.isUsedUp else {
+                worker.counters.memoryExchanges.add(UInt64(streams.count))
+                close(step: "memory")
+                return
+            }
             var buffer = worker.largeBuffers.take()
             let result = transport.read(into: &buffer, minimumRoom: 16_384)
             if transport.isDrained, !endWaits { canRead = false }
@@ -216,7 +223,15 @@ final class HTTP2Connection: EventHandler, ServedConnection {
             if session.isFinished { startLingering() } else { endIfIdle() }
         }
         if streams.isEmpty { session.trim() }
+        bookMemory()
         armDeadline()
+    }
+
+    private func bookMemory() {
+        let change = session.memoryHeld - bytesBooked
+        guard abs(change) >= HTTP2Connection.bookedBytesMin else { return }
+        MemoryAccount.add(change)
+        bytesBooked += change
     }
 
     // MARK: Streams
@@ -309,6 +324,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         endStreams(step: step)
         for stream in spareStreams { stream.retire() }
         spareStreams = []
+        MemoryAccount.add(-bytesBooked)
+        bytesBooked = 0
         worker.loop.end(registration)
         transport.close()
         place = nil
@@ -332,6 +349,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     /// Between the word that the connection will end and its end: longer than a round trip.
     private static let drainNotice: UInt64 = 1_000_000_000
     private static let readsPerTurn = 16
+    /// Smaller changes of its memory are not worth telling other threads.
+    private static let bookedBytesMin = 8192
     private static let writesPerTurn = 16
 }
 

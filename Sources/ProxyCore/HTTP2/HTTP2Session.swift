@@ -386,7 +386,7 @@ internal import HTTPModel
 }
 
 /// Blocks of memory that the HTTP/2 sessions of one thread hand on to each other.
-final class HTTP2SpareMemory {
+@safe final class HTTP2SpareMemory {
     // Owned: freed in deinit; `nil` when there was no memory, and sessions ask the allocator then.
     fileprivate let blocks = unsafe cnghttp2_spare_new()
 
