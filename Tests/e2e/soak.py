@@ -39,6 +39,7 @@ HOST = "raw.demo.localhost"
 #: The answers that say that an upstream died, or that the gateway had none to ask.
 EXCUSED = {502, 503, 504}
 PATIENCE = 60
+BATCH_BYTES_MAX = 50_000
 #: What memory may grow by while it is watched, beside a twentieth of what it is.
 GROWTH_MAX = 4 * MIB
 #: Descriptors come and go with connections, within a tenth; a leak of one for each reload or death would be many more.
@@ -173,6 +174,9 @@ def ask_http1(port: int, tls: ssl.SSLContext | None, requests: Requests, outcome
             goes_on = True
             while goes_on and not is_over():
                 batch = [requests.next() for _ in range(requests.chance.choice((1, 1, 4, 16)))]
+                # What is sent before the first answer is read must fit into the kernel's buffers.
+                while len(batch) > 1 and sum(len(body) for _, _, body in batch) > BATCH_BYTES_MAX:
+                    batch.pop()
                 goes_on = ask_batch(peer, reader, batch, outcomes)
 
 
@@ -184,40 +188,27 @@ def ask_batch(peer: socket.socket, reader: HTTP1Reader, batch: list, outcomes: O
         + body
         for method, target, body in batch
     )
-    # A writer of its own: both sides would wait for the other to read.
-    writer = threading.Thread(target=send_quietly, args=(peer, data))
-    if len(data) > 30_000:
-        writer.start()
-    else:
-        send_quietly(peer, data)
-    try:
-        for index, request in enumerate(batch):
-            try:
-                answer = reader.read()
-            except TimeoutError:
-                outcomes.complain("lost", f"no answer to {request[:2]} within {PATIENCE} s")
-                return False
-            except (OSError, ssl.SSLError) as error:
-                # Cut off, and the rest of the batch with it: all of them may be asked again.
-                outcomes["cut"] += 1
-                outcomes["unasked"] += len(batch) - index - 1
-                if isinstance(error, ConnectionResetError):
-                    outcomes["reset"] += 1
-                return False
-            if answer is None:
-                outcomes.complain("lost", f"the connection ended before the answer to {request[:2]}")
-                return False
-            status, body, closes = answer
-            outcomes.judge(status, body, request)
-            if closes:
-                outcomes["unasked"] += len(batch) - index - 1
-                return False
-        return True
-    finally:
-        if writer.ident:
-            with contextlib.suppress(OSError):
-                peer.shutdown(socket.SHUT_WR) if sys.exc_info()[0] else None
-            writer.join(PATIENCE)
+    send_quietly(peer, data)
+    for index, request in enumerate(batch):
+        try:
+            answer = reader.read()
+        except TimeoutError:
+            outcomes.complain("lost", f"no answer to {request[:2]} within {PATIENCE} s")
+            return False
+        except (OSError, ssl.SSLError):
+            # Cut off, and the rest of the batch with it: all of them may be asked again.
+            outcomes["cut"] += 1
+            outcomes["unasked"] += len(batch) - index - 1
+            return False
+        if answer is None:
+            outcomes.complain("lost", f"the connection ended before the answer to {request[:2]}")
+            return False
+        status, body, closes = answer
+        outcomes.judge(status, body, request)
+        if closes:
+            outcomes["unasked"] += len(batch) - index - 1
+            return False
+    return True
 
 
 def send_quietly(peer: socket.socket, data: bytes) -> None:
@@ -432,7 +423,7 @@ class Samples:
 
 
 class Reloads:
-    """A file that changes a little each time, with its logs rotated; each fourth one is refused."""
+    """A file that changes a little each time, beside a log that is rotated; each fourth file is refused."""
 
     def __init__(self, gateway: Gateway):
         self._gateway = gateway
@@ -442,12 +433,13 @@ class Reloads:
         gateway = self._gateway
         number = self.taken + self.refused
         is_bad = number % 4 == 3
-        gateway.configuration["routes"][-1]["path"] = f"/reloaded/{number}"
+        gateway.configuration["routes"][-1]["path"] = f"/reloaded/{number % 8}"
         gateway.configuration["limits"]["by-address"]["rate"] = f"{100_000 + number}/second"
         text = gateway.configuration_file.read_text()
         log = gateway.folder / "access.log"
         if log.exists():
             log.replace(gateway.folder / "access.log.1")
+            gateway.program.signal(signal.SIGUSR1)
         if is_bad:
             self.refused += 1
             gateway.configuration_file.write_text(text + "unknown: 1\n")

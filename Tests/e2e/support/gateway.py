@@ -12,7 +12,7 @@ import requests
 import yaml
 from requests.adapters import HTTPAdapter
 
-from . import http2, wire
+from . import http2, sanitizer, wire
 from .processes import ROOT, Program, free_port, wait_until
 
 #: The sample accounts of `--dev`, with the passwords that everybody knows.
@@ -261,7 +261,7 @@ class Gateway:
 def environment(**more: str) -> dict[str, str]:
     """This process's environment, without what would configure the gateway, and with `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURING_VARIABLES)}
-    return {**kept, **more}
+    return {**kept, **sanitizer.ENVIRONMENT, **more}
 
 
 def route(host: str, path: str, upstream: str | None = None, **rule: object) -> dict:

@@ -8,6 +8,9 @@ import os
 #: The sanitizer of the executable under test, if it has one.
 NAME = os.environ.get("SANITIZER")
 
+#: What the executable under test needs besides: a library that explains locks to ThreadSanitizer.
+ENVIRONMENT = {"LD_PRELOAD": library} if (library := os.environ.get("SANITIZER_PRELOAD")) else {}
+
 #: How many times longer a wait for the gateway may be, and how many times slower it is.
 PATIENCE = {"address": 2, "thread": 4}.get(NAME, 1)
 
