@@ -38,6 +38,8 @@ public final class Worker {
     private var whenDrained: (() -> Void)?
     private var balance: (group: ConnectionBalance, own: ConnectionBalance.Member)?
     private var dateSeconds: Int64 = -1
+    /// When the calendar is to be read again, in nanoseconds of the loop.
+    private var dateEnds: UInt64 = 0
     private var date: [UInt8] = []
 
     /// Makes a worker; `makeFilter` gets its loop. Call on any thread, before the loop runs.
@@ -228,15 +230,23 @@ public final class Worker {
         if smallBuffers.fits(buffer) { smallBuffers.give(buffer) } else { largeBuffers.give(buffer) }
     }
 
-    /// Appends `Date: …` with the present second (RFC 9110 section 6.6.1).
+    /// Appends `Date: …` with the present second, or that of a tenth of a second ago (RFC 9110 section 6.6.1).
     func appendDate(to buffer: inout ByteBuffer) {
-        let now = currentEpochSeconds()
-        if now != dateSeconds {
-            dateSeconds = now
-            date = Array("Date: \(CivilTime(epochSeconds: now).httpDate)\r\n".utf8)
-        }
+        // The loop's time is known already; the calendar's costs a reading.
+        if loop.now.nanoseconds >= dateEnds { readDate() }
         buffer.append(date)
     }
+
+    private func readDate() {
+        dateEnds = loop.now.nanoseconds + Worker.dateLife
+        let now = currentEpochSeconds()
+        guard now != dateSeconds else { return }
+        dateSeconds = now
+        date = Array("Date: \(CivilTime(epochSeconds: now).httpDate)\r\n".utf8)
+    }
+
+    /// In nanoseconds.
+    private static let dateLife: UInt64 = 100_000_000
 }
 
 /// What one worker counts.
