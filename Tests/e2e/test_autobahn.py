@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 from support.gateway import Gateway
+from support.processes import wait_until
 from support.upstream import FakeUpstream, UpstreamConnection
 from support.websocket import (
     BINARY,
@@ -449,4 +450,4 @@ def test_pings_keep_a_tunnel_open_and_silence_ends_it(impatient: Gateway, tunnel
 
     with ThreadPoolExecutor() as pool:
         assert list(pool.map(lasts, ("HTTP/1.1", "HTTP/2"))) == [True, True]
-    assert impatient.log().count('"error_step":"tunnel.idle"') >= 2
+    wait_until(lambda: impatient.log().count('"error_step":"tunnel.idle"') >= 2, "the log says so")
