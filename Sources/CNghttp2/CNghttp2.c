@@ -635,6 +635,7 @@ static int send_data(
     count(self, CNGHTTP2_COUNT_OUTPUT_BYTES, (uint32_t)length);
     out->start += length;
     if (out->start == out->end) {
+        if (length > 0 && length < small_window_update) count(self, CNGHTTP2_COUNT_SMALL_OUTPUT, 1);
         held_free(out->bytes, self);
         out->bytes = NULL;
         out->start = out->end = out->capacity = 0;

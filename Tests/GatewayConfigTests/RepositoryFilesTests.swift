@@ -50,7 +50,7 @@ import Testing
             return
         }
         #expect(properties.keys.contains("listeners") && properties.keys.contains("routes"))
-        #expect(properties.keys.count == 19)
+        #expect(properties.keys.count == 20)
     }
 
     /// Whatever JSON holds.

@@ -79,6 +79,8 @@ typedef enum {
     CNGHTTP2_COUNT_EMPTY_DATA,
     CNGHTTP2_COUNT_INVALID,
     CNGHTTP2_COUNT_OUTPUT_BYTES,
+    /* DATA frames that were short because no more waited, not because the window was small. */
+    CNGHTTP2_COUNT_SMALL_OUTPUT,
     CNGHTTP2_COUNT_KINDS,
 } cnghttp2_count_kind;
 

@@ -77,6 +77,12 @@ struct GlitchAccount: Equatable {
         bytes %= GlitchAccount.bytesPerUnit
     }
 
+    /// DATA frames were sent that were short because no more waited, as of WebSockets and events: a client may give window
+    /// for each at once, on the stream and on the connection.
+    mutating func sent(smallMessages count: Int) {
+        takeOff(count * 2 * (HTTP2Glitch.windowUpdate.units + HTTP2Glitch.smallWindowUpdate.units))
+    }
+
     private mutating func settle(at now: UInt64) {
         precondition(now >= updatedAt)
         let step: UInt64 = 1_000_000_000 / UInt64(GlitchAccount.unitsPerSecond)

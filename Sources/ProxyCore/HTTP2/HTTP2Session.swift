@@ -192,6 +192,7 @@ internal import HTTPModel
     private func bookCounts() {
         guard unsafe cnghttp2_has_counts(session) else { return }
         glitches.sent(bytes: Int(unsafe cnghttp2_take_count(session, CNGHTTP2_COUNT_OUTPUT_BYTES)))
+        glitches.sent(smallMessages: Int(unsafe cnghttp2_take_count(session, CNGHTTP2_COUNT_SMALL_OUTPUT)))
         for (kind, glitch) in HTTP2Session.countedGlitches {
             book(glitch, count: Int(unsafe cnghttp2_take_count(session, kind)))
         }

@@ -175,6 +175,26 @@ struct HTTP2SessionTests {
         #expect(Self.sent(driver, 1).count == 16_384)
     }
 
+    @Test func `R45 window for each small message costs nothing, window for each byte of a large one does`() throws {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+        let events = try Self.begun()
+        events.feed(Frames.request(1, get))
+        #expect(Self.respond(events, 1, head, ends: false))
+        for _ in 0..<10_000 {
+            #expect(events.write(1, latin1("data: x\n\n"), ends: false))
+            events.produce()
+            events.feed(Frames.windowUpdate(1, 9) + Frames.windowUpdate(0, 9))
+        }
+        #expect(events.ends.isEmpty)
+
+        let bytes = try Self.begun()
+        bytes.feed(Frames.frame(Frames.settings, Frames.setting(4, 1)) + Frames.request(1, get))
+        #expect(Self.respond(bytes, 1, head, ends: false))
+        #expect(bytes.write(1, [UInt8](repeating: 0x78, count: 10_000), ends: false))
+        for _ in 0..<10_000 { bytes.feed(Frames.windowUpdate(1, 1)) }
+        #expect(bytes.ends == ["GOAWAY 11"])
+    }
+
     @Test func `8441 a tunnel whose exchange has ended is closed in both directions`() throws {
         let fields = [
             (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/"),
