@@ -21,8 +21,6 @@ CONTINUATION, TEXT, BINARY = 0x0, 0x1, 0x2
 CLOSE, PING, PONG = 0x8, 0x9, 0xA
 
 KEY = base64.b64encode(bytes(16)).decode()
-#: What a stream of HTTP/2 may be sent at the beginning (RFC 9113 section 6.9.2).
-WINDOW = 65_535
 MASK = b"\x37\xfa\x21\x3d"
 
 
@@ -175,9 +173,6 @@ class StreamOfHTTP2:
         self.answer = connection.streams[self.number]
         connection.until(lambda: self.answer.fields or self.answer.is_over, "the tunnel is open")
         assert self.answer.status == 200, self.answer
-        # Window is given by the half, as browsers give it: for each of many small messages it would be an abuse.
-        connection.gives_window = False
-        self._owed = 0
 
     def send(self, data: bytes) -> None:
         self.connection.upload(self.number, data, ends=False)
@@ -185,10 +180,6 @@ class StreamOfHTTP2:
     def receive(self) -> bytes:
         self.connection.until(lambda: self.answer.body or self.answer.is_over, "octets come")
         data, self.answer.body = self.answer.body, b""
-        self._owed += len(data)
-        if self._owed >= WINDOW // 2:
-            self.connection.send(http2.window_update(0, self._owed) + http2.window_update(self.number, self._owed))
-            self._owed = 0
         if not data and self.answer.reset_code is not None:
             raise ConnectionResetError(f"the stream was reset with {self.answer.reset_code}")
         return data
