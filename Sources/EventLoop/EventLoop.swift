@@ -21,6 +21,7 @@ internal import Glibc
     private var turnEndActions: [Action] = []
     private var runningActions: [Action] = []
     private var unfinished: [Registration] = []
+    private var turn: UInt64 = 0
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<epoll_event>
 
@@ -34,6 +35,8 @@ internal import Glibc
         var deadline: UInt64 = 0
         /// The tick of the entry in the wheel that counts; zero: none.
         var scheduledTick: UInt64 = 0
+        /// The turn that the handler is to be called in whatever its descriptor does; zero: none.
+        var turnDue: UInt64 = 0
     }
 
     /// Opens the epoll instance and the mailbox.
@@ -95,6 +98,7 @@ internal import Glibc
         slots[index].generation &+= 1
         slots[index].deadline = 0
         slots[index].scheduledTick = 0
+        slots[index].turnDue = 0
         freeSlots.append(registration.index)
     }
 
@@ -139,8 +143,13 @@ internal import Glibc
     public func atEndOfTurn(_ action: @escaping () -> Void) { turnEndActions.append(Action(run: action)) }
 
     /// Calls the handler again in the next turn, as if its descriptor had become ready: for one that stopped before
-    /// its descriptor would block, so that others have their turn.
-    public func callAgain(_ registration: Registration) { unfinished.append(registration) }
+    /// its descriptor would block, so that others have their turn. However often it is said, and whatever becomes of
+    /// the descriptor meanwhile, the handler is called once in that turn.
+    public func callAgain(_ registration: Registration) {
+        guard isLive(registration), slots[Int(registration.index)].turnDue <= turn else { return }
+        slots[Int(registration.index)].turnDue = turn + 1
+        unfinished.append(registration)
+    }
 
     // MARK: Running
 
@@ -163,10 +172,11 @@ internal import Glibc
             epoll_wait(epoll.number, events.baseAddress, CInt(EventLoop.eventsPerTurn), timeout))
         now = .current()
         handlersRun = 0
+        turn += 1
         let again = unfinished
         if !again.isEmpty { unfinished = [] }
         if count > 0 { dispatch(count) }
-        for registration in again {
+        for registration in again where isDue(registration) {
             handler(of: registration)?.ready([.readable, .writable])
             handlersRun += 1
         }
@@ -192,10 +202,19 @@ internal import Glibc
                 }
                 continue
             }
-            guard let handler = handler(of: Registration(bits: bits)) else { continue }
-            handler.ready(Readiness(rawValue: unsafe event.events))
+            let registration = Registration(bits: bits)
+            guard let handler = handler(of: registration) else { continue }
+            let readiness = Readiness(rawValue: unsafe event.events)
+            handler.ready(isDue(registration) ? readiness.union([.readable, .writable]) : readiness)
             handlersRun += 1
         }
+    }
+
+    /// Whether the handler has asked to be called in this turn and was not yet; it is from now on.
+    private func isDue(_ registration: Registration) -> Bool {
+        guard isLive(registration), slots[Int(registration.index)].turnDue == turn else { return false }
+        slots[Int(registration.index)].turnDue = 0
+        return true
     }
 
     /// Serves the handlers that go first; serving them once more with the others does no harm.

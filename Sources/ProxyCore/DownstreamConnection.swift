@@ -120,7 +120,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         guard !isAdvancing else { return }
         isAdvancing = true
         defer { isAdvancing = false }
-        for _ in 0..<DownstreamConnection.stepsPerTurn {
+        let piecesEnd = worker.piecesTaken + Worker.piecesPerTurn
+        for _ in 0..<DownstreamConnection.stepsPerTurn where worker.piecesTaken < piecesEnd {
             switch state {
             case .handshaking: if !continueHandshake() { return }
             case .readingHead: if !readHead() { return }

@@ -119,9 +119,14 @@ extension DownstreamSide {
     func takeBody(_ exchange: Exchange, asChunks isChunked: Bool, into build: inout ByteBuffer) -> Bool {
         guard !requestBody.isFinished else { return true }
         var source = input.take()
-        defer { restore(&source) }
+        var pieces: UInt64 = 0
+        defer {
+            restore(&source)
+            worker.piecesTaken += pieces
+        }
         while true {
             let (consumed, event) = requestBody.next(source.bytes)
+            pieces += 1
             switch event {
             case .data(let range):
                 exchange.requestBodyBytes &+= UInt64(range.count)

@@ -178,7 +178,8 @@ final class UpstreamConnection: EventHandler {
 
     /// Reads on, as far as the downstream takes it.
     func pump() {
-        for _ in 0..<UpstreamConnection.readsPerTurn {
+        let piecesEnd = worker.piecesTaken + Worker.piecesPerTurn
+        for _ in 0..<UpstreamConnection.readsPerTurn where worker.piecesTaken < piecesEnd {
             guard canRead, state != .closed else { return }
             if MemoryAccount.isUsedUp, let downstream = exchange?.downstream {
                 worker.counters.memoryExchanges.add()
@@ -360,8 +361,11 @@ final class UpstreamConnection: EventHandler {
     private func moveBody(
         _ exchange: Exchange, _ buffer: inout ByteBuffer, into build: inout ByteBuffer
     ) -> Bool {
+        var pieces: UInt64 = 0
+        defer { worker.piecesTaken += pieces }
         while true {
             let (consumed, event) = body.next(buffer.bytes)
+            pieces += 1
             switch event {
             case .data(let range):
                 exchange.responseBodyBytes &+= UInt64(range.count)

@@ -25,6 +25,11 @@ public final class Worker {
     let largeBuffers = ByteBufferPool(bufferCapacity: 65_536, spareMax: 16)
     let spareHTTP2Memory = HTTP2SpareMemory()
     var handledExchanges = 0
+    /// Pieces of bodies taken from their framing so far: chunks, frames. What a turn takes is bounded by it, because
+    /// small ones cost far more than their bytes.
+    var piecesTaken: UInt64 = 0
+    /// Pieces that one connection may take before the others have their turn: less than a millisecond's.
+    static let piecesPerTurn: UInt64 = 4096
 
     private var spareExchanges: [Exchange] = []
     private var listeners: [ListenerSocket] = []

@@ -31,6 +31,38 @@ private final class Recorder: EventHandler {
     }
 }
 
+/// Asks twice to be called again, each time it is called, and every second time makes its descriptor ready besides.
+private final class Restless: EventHandler {
+    var registration: Registration?
+    var readiness: [Readiness] = []
+    /// Handlers that had run in the same turn, at each call.
+    var handlersBefore: [Int] = []
+    let loop: EventLoop
+    let writer: CInt
+    let calls: Int
+
+    init(_ loop: EventLoop, _ writer: CInt, calls: Int) {
+        self.loop = loop
+        self.writer = writer
+        self.calls = calls
+    }
+
+    func ready(_ readiness: Readiness) {
+        self.readiness.append(readiness)
+        handlersBefore.append(loop.handlersRun)
+        guard let registration, handlersBefore.count < calls else {
+            loop.stop()
+            return
+        }
+        loop.callAgain(registration)
+        loop.callAgain(registration)
+        var byte: UInt8 = 1
+        if handlersBefore.count % 2 == 0 { #expect(unsafe write(writer, &byte, 1) == 1) }
+    }
+
+    func deadlinePassed() {}
+}
+
 @Suite struct EventLoopTests {
     @Test func `tells a handler that its descriptor is readable`() throws {
         let loop = try EventLoop()
@@ -113,6 +145,21 @@ private final class Recorder: EventHandler {
         loop.run()
         #expect(ended.deadlines.isEmpty)
         #expect(live.deadlines.count == 1)
+    }
+
+    @Test func `a handler that asks to be called again is called once in each turn, ready or not`() throws {
+        let loop = try EventLoop()
+        var ends: [CInt] = [0, 0]
+        #expect(unsafe pipe(&ends) == 0)
+        let reader = Descriptor(adopting: ends[0])
+        let writer = Descriptor(adopting: ends[1])
+        let restless = Restless(loop, writer.number, calls: 8)
+        restless.registration = try loop.register(reader.number, handler: restless)
+        var byte: UInt8 = 1
+        #expect(unsafe write(writer.number, &byte, 1) == 1)
+        loop.run()
+        #expect(restless.handlersBefore == Array(repeating: 0, count: 8))
+        #expect(restless.readiness.dropFirst().allSatisfy { $0.isSuperset(of: [.readable, .writable]) })
     }
 
     @Test func `jobs from other threads run on the loop in order`() throws {

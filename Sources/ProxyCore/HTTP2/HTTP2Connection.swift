@@ -121,7 +121,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     // MARK: In
 
     private func read() {
-        for _ in 0..<HTTP2Connection.readsPerTurn {
+        let piecesEnd = worker.piecesTaken + Worker.piecesPerTurn
+        for _ in 0..<HTTP2Connection.readsPerTurn where worker.piecesTaken < piecesEnd {
             // Whoever does not read his answers sends no more requests either.
             guard canRead, state != .closed, !transport.hasOutput else { return }
             guard !MemoryAccount.isUsedUp else {
@@ -160,6 +161,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
 
     private func takeEvents(_ bytes: Span<UInt8>) {
         while let event = session.nextEvent() {
+            worker.piecesTaken += 1
             switch event {
             case .requestHead(let number, let endsStream, let isExtendedConnect):
                 open(number).begin(endsStream: endsStream, isExtendedConnect: isExtendedConnect)
