@@ -105,15 +105,30 @@ extension DownstreamConnection {
         worker.smallBuffers.give(build)
     }
 
-    /// Sends bytes of an answer; a client that does not take them makes the upstream wait.
+    /// Sends bytes of an answer, a few at the end of the turn; a client that does not take them makes the upstream wait.
     func send(_ bytes: Span<UInt8>) {
-        guard transport.write(bytes) else {
+        let joins = !transport.hasGathered
+        if transport.gather(bytes, worker.smallBuffers) {
+            if joins { worker.turnEnd.add(self) }
+        } else {
+            wrote(transport.write(bytes))
+        }
+    }
+
+    /// Sends the answers, or their parts, that this turn brought.
+    func sendGathered() {
+        guard state != .closed, transport.hasGathered else { return }
+        wrote(transport.sendGathered(worker.smallBuffers))
+    }
+
+    private func wrote(_ isUsable: Bool) {
+        if !isUsable {
             // Not from within the upstream's reading: it is told when its turn is over.
             sendFailed = true
             callAgain()
-            return
+        } else if transport.hasOutput {
+            setDeadline(listener.settings.bodyTimeout)
         }
-        if transport.hasOutput { setDeadline(listener.settings.bodyTimeout) }
     }
 
     /// The upstream has given the whole answer.

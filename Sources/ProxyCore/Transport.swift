@@ -10,6 +10,8 @@ struct Transport: ~Copyable {
     private var descriptor: Descriptor
     private var tls: TLSSession?
     private var output = ByteBuffer()
+    /// Bytes that wait for the end of the turn; they come before all that is written later.
+    private var gathered = ByteBuffer()
     private let wire: TLSWire
     /// The last read left nothing in the socket.
     private(set) var isDrained = false
@@ -46,6 +48,7 @@ struct Transport: ~Copyable {
     }
     var hasOutput: Bool { !output.isEmpty }
     var outputCount: Int { output.count }
+    var hasGathered: Bool { !gathered.isEmpty }
 
     /// Goes on with the TLS handshake; `bytes(0)` when it is done.
     mutating func handshake() -> IOResult {
@@ -88,8 +91,34 @@ struct Transport: ~Copyable {
         return .wouldBlock
     }
 
+    /// Keeps a few bytes until `sendGathered`, or until something else is written; `false` when they should be written
+    /// now: they are many, or the socket takes nothing.
+    mutating func gather(_ bytes: Span<UInt8>, _ pool: ByteBufferPool) -> Bool {
+        guard gathered.count + bytes.count <= Transport.gatheredBytesMax, output.isEmpty else { return false }
+        if !gathered.hasMemory { gathered = pool.take() }
+        gathered.append(bytes, 0..<bytes.count)
+        return true
+    }
+
+    /// Sends what was gathered as `write` does, and gives its memory to the pool.
+    mutating func sendGathered(_ pool: ByteBufferPool) -> Bool {
+        var bytes = gathered.take()
+        let isUsable = writeNow(bytes.bytes)
+        bytes.removeAll()
+        pool.give(bytes)
+        return isUsable
+    }
+
     /// Sends the bytes, keeps what the socket does not take; `false` when the connection is of no more use.
-    mutating func write(_ bytes: Span<UInt8>) -> Bool {
+    mutating func write(_ bytes: Span<UInt8>) -> Bool { writeGathered() && writeNow(bytes) }
+
+    private mutating func writeGathered() -> Bool {
+        guard hasGathered else { return true }
+        let bytes = gathered.take()
+        return writeNow(bytes.bytes)
+    }
+
+    private mutating func writeNow(_ bytes: Span<UInt8>) -> Bool {
         if tls != nil {
             guard tls?.write(descriptor.number, bytes) == true else { return false }
             return flushWire()
@@ -124,6 +153,7 @@ struct Transport: ~Copyable {
 
     /// Ends our direction in order: close_notify, then FIN.
     mutating func shutDownOutput() {
+        _ = writeGathered()
         if tls != nil {
             tls?.closeNotify(descriptor.number)
             _ = flushWire()
@@ -131,8 +161,9 @@ struct Transport: ~Copyable {
         _ = shutdown(descriptor.number, CInt(SHUT_WR))
     }
 
-    /// Closes the socket now; every later use fails.
+    /// Closes the socket now; every later use fails. What was gathered is sent first, as if it had been written.
     mutating func close() {
+        _ = writeGathered()
         tls = nil
         output.release()
         descriptor = Descriptor(adopting: -1)
@@ -181,6 +212,9 @@ struct Transport: ~Copyable {
         wire.output = produced
         return isUsable
     }
+
+    /// Within what a TLS record holds, and most answers of an application that are no files.
+    private static let gatheredBytesMax = 8192
 
     private static func send(_ descriptor: CInt, _ bytes: Span<UInt8>) -> IOResult {
         let sent = unsafe bytes.withUnsafeBufferPointer { region in

@@ -21,6 +21,8 @@ final class UpstreamConnection: EventHandler {
     private var input = ByteBuffer()
     private var canRead = false
     private var hasServed = false
+    /// The request is sent when the turn ends.
+    private var isRequestDue = false
     /// A byte of the present answer has come.
     private var answerBegan = false
     /// The endpoint does not take the request any more; its answer may still come.
@@ -66,9 +68,17 @@ final class UpstreamConnection: EventHandler {
     }
 
     private func send(_ exchange: Exchange) {
-        exchange.sentAt = worker.loop.now
         // Of an endpoint that was tried before this one.
         exchange.error = nil
+        isRequestDue = true
+        worker.turnEnd.add(self)
+    }
+
+    /// Sends the request that this turn brought, unless its exchange is over.
+    func sendRequest() {
+        guard isRequestDue, let exchange else { return }
+        isRequestDue = false
+        exchange.sentAt = worker.loop.now
         setDeadline(pool.settings.firstByteTimeout)
         if !exchange.outgoing.withBytes({ transport.write($0) }) {
             sendFailed = true
@@ -84,7 +94,7 @@ final class UpstreamConnection: EventHandler {
 
     /// Whether more of the request body may be given to `write`.
     var takesMore: Bool {
-        (state == .readingHead || state == .readingBody) && !sendFailed && !transport.hasOutput
+        (state == .readingHead || state == .readingBody) && !isRequestDue && !sendFailed && !transport.hasOutput
     }
 
     /// Whether the request body is of no more use to the endpoint.
@@ -116,6 +126,11 @@ final class UpstreamConnection: EventHandler {
     func ready(_ readiness: Readiness) {
         if state == .connecting {
             connectEnded()
+            return
+        }
+        guard !isRequestDue else {
+            // Nothing was asked yet: what is said now is no answer.
+            if transport.hasInput() { moveToFreshConnection() }
             return
         }
         if readiness.contains(.writable), transport.hasOutput {
@@ -415,10 +430,14 @@ final class UpstreamConnection: EventHandler {
     private func retryOnFreshConnection() -> Bool {
         guard hasServed, let exchange, exchange.isReplayable, exchange.retries == 0 else { return false }
         exchange.retries += 1
-        _ = detach()
-        close()
-        pool.assign(exchange, fresh: true)
+        moveToFreshConnection()
         return true
+    }
+
+    private func moveToFreshConnection() {
+        let exchange = detach()
+        close()
+        if let exchange { pool.assign(exchange, fresh: true) }
     }
 
     private func finished(leftover: Bool) {
@@ -527,7 +546,7 @@ final class UpstreamConnection: EventHandler {
     }
 
     /// Some tenths of a millisecond.
-    private static let handlersBeforeLook = 32
+    private static let handlersBeforeLook = 64
     /// Reads in one go before others have their turn.
     private static let readsPerTurn = 16
     private static let extensionBytesMax = 4096

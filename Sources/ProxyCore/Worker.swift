@@ -21,6 +21,7 @@ public final class Worker {
     public private(set) var isDraining = false
 
     let wire = TLSWire()
+    let turnEnd: TurnEnd
     let smallBuffers = ByteBufferPool(bufferCapacity: 16_384, spareMax: 256)
     let largeBuffers = ByteBufferPool(bufferCapacity: 65_536, spareMax: 16)
     let spareHTTP2Memory = HTTP2SpareMemory()
@@ -34,11 +35,6 @@ public final class Worker {
     private var spareExchanges: [Exchange] = []
     private var listeners: [ListenerSocket] = []
     private(set) var connections: [ObjectIdentifier: any ServedConnection] = [:]
-    private var flushesDue: [HTTP2Connection] = []
-    private var flushesRunning: [HTTP2Connection] = []
-    /// Made once: a closure for each turn would be an allocation for each turn. Nor is it ever read from an optional
-    /// and stored again, because each passage through something generic wraps it once more.
-    private var flushAction: () -> Void = {}
     private var proxyReaders: [ObjectIdentifier: ProxyHeaderReader] = [:]
     private var whenDrained: (() -> Void)?
     private var balance: (group: ConnectionBalance, own: ConnectionBalance.Member)?
@@ -54,7 +50,7 @@ public final class Worker {
         self.counters = counters
         loop = try EventLoop()
         filter = makeFilter(loop)
-        flushAction = { [unowned self] in flushConnections() }
+        turnEnd = TurnEnd(loop)
     }
 
     // MARK: Listening
@@ -135,20 +131,6 @@ public final class Worker {
     func replaced(_ connection: any ServedConnection, by successor: any ServedConnection) {
         connections[ObjectIdentifier(connection)] = nil
         connections[ObjectIdentifier(successor)] = successor
-    }
-
-    /// Flushes the connection once the handlers of this turn have been called.
-    func flushAtEndOfTurn(_ connection: HTTP2Connection) {
-        flushesDue.append(connection)
-        guard flushesDue.count == 1 else { return }
-        loop.atEndOfTurn(flushAction)
-    }
-
-    private func flushConnections() {
-        // Two arrays take turns, so that neither is copied while connections flush again.
-        swap(&flushesDue, &flushesRunning)
-        for connection in flushesRunning { connection.flush() }
-        flushesRunning.removeAll(keepingCapacity: true)
     }
 
     func finishDrainIfIdle() {

@@ -193,7 +193,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     func scheduleFlush() {
         guard !isFlushDue, state != .closed else { return }
         isFlushDue = true
-        worker.flushAtEndOfTurn(self)
+        worker.turnEnd.add(self)
     }
 
     /// Sends what the session has, as far as the socket takes it.
