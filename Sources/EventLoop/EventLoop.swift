@@ -268,6 +268,6 @@ internal import Glibc
         }
     }
 
-    private static let eventsPerTurn = 64
+    private static let eventsPerTurn = 32
     private static let mailboxBits = UInt64.max
 }

@@ -546,7 +546,7 @@ final class UpstreamConnection: EventHandler {
     }
 
     /// Some tenths of a millisecond.
-    private static let handlersBeforeLook = 64
+    private static let handlersBeforeLook = 32
     /// Reads in one go before others have their turn.
     private static let readsPerTurn = 16
     private static let extensionBytesMax = 4096

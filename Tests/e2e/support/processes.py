@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +16,18 @@ from . import sanitizer
 ROOT = Path(__file__).resolve().parents[3]
 
 
+#: Given out lately: whoever asked may not listen yet.
+_ports_given: deque[int] = deque(maxlen=256)
+
+
 def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A TCP port that was free a moment ago, and was not given to anybody else lately."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        if port not in _ports_given:
+            _ports_given.append(port)
+            return port
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 20, pause: float = 0.02) -> object:

@@ -1,0 +1,78 @@
+import EventLoop
+import Glibc
+import HTTPModel
+import Testing
+
+@testable import ProxyCore
+
+/// A transport on one end of a pair of sockets, and the other end.
+private struct Pair: ~Copyable {
+    var transport: Transport
+    let peer: Descriptor
+    let pool = ByteBufferPool(bufferCapacity: 16_384, spareMax: 1)
+
+    init() throws {
+        var ends: [CInt] = [0, 0]
+        let kind = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+        try #require(unsafe socketpair(AF_UNIX, kind, 0, &ends) == 0)
+        transport = Transport(Descriptor(adopting: ends[0]), tls: nil, wire: TLSWire())
+        peer = Descriptor(adopting: ends[1])
+    }
+
+    mutating func gather(_ bytes: [UInt8]) -> Bool { transport.gather(bytes.span, pool) }
+
+    /// What has arrived, at most 64 KiB; `nil` when the direction has ended.
+    func received() -> [UInt8]? {
+        var bytes = [UInt8](repeating: 0, count: 65_536)
+        // As many as the array holds.
+        let count = unsafe recv(peer.number, &bytes, bytes.count, 0)
+        if count == 0 { return nil }
+        return Array(bytes.prefix(max(count, 0)))
+    }
+}
+
+@Suite struct TransportTests {
+    @Test func `what is gathered leaves when it is told to, in one piece`() throws {
+        var pair = try Pair()
+        #expect(pair.gather([1, 2]))
+        #expect(pair.gather([3]))
+        #expect(pair.transport.hasGathered)
+        #expect(pair.received() == [])
+        #expect(pair.transport.sendGathered(pair.pool))
+        #expect(!pair.transport.hasGathered && !pair.transport.hasOutput)
+        #expect(pair.received() == [1, 2, 3])
+    }
+
+    @Test func `what is written comes behind what was gathered`() throws {
+        var pair = try Pair()
+        #expect(pair.gather([1]))
+        #expect(pair.transport.write(([2, 3] as [UInt8]).span))
+        #expect(!pair.transport.hasGathered)
+        #expect(pair.received() == [1, 2, 3])
+    }
+
+    @Test(arguments: [true, false]) func `what was gathered leaves before the end`(endsOneDirection: Bool) throws {
+        var pair = try Pair()
+        #expect(pair.gather([1]))
+        if endsOneDirection { pair.transport.shutDownOutput() } else { pair.transport.close() }
+        #expect(pair.received() == [1])
+        #expect(pair.received() == nil)
+    }
+
+    @Test func `8 KiB are gathered and not a byte more`() throws {
+        var pair = try Pair()
+        #expect(!pair.gather(Array(repeating: 0, count: 8193)))
+        #expect(pair.gather(Array(repeating: 0, count: 8000)))
+        #expect(!pair.gather(Array(repeating: 0, count: 193)))
+        #expect(pair.gather(Array(repeating: 0, count: 192)))
+        #expect(pair.transport.sendGathered(pair.pool))
+        #expect(pair.received()?.count == 8192)
+    }
+
+    @Test func `nothing is gathered behind bytes that the socket has not taken`() throws {
+        var pair = try Pair()
+        let block = [UInt8](repeating: 7, count: 65_536)
+        while !pair.transport.hasOutput { #expect(pair.transport.write(block.span)) }
+        #expect(!pair.gather([1]))
+    }
+}
