@@ -12,6 +12,8 @@ internal import Glibc
     public private(set) var now: MonotonicInstant
     /// Handlers that have run since the kernel was asked for events: how old what is known of other descriptors is.
     public private(set) var handlersRun = 0
+    /// Whether this turn began with more than one handler to call: what they have to send may wait for its end.
+    public private(set) var hasCompany = false
 
     private let epoll: Descriptor
     private var slots: [Slot] = []
@@ -48,7 +50,7 @@ internal import Glibc
         now = .current()
         wheel = TimerWheel(now: now)
         // Freed in deinit; only `run` touches it.
-        unsafe events = .allocate(capacity: EventLoop.eventsPerTurn)
+        unsafe events = .allocate(capacity: EventLoop.eventsAtOnce)
         slots.reserveCapacity(1024)
         try addInterest(mailbox.wakeUp.number, bits: EventLoop.mailboxBits, interest: clinux_epoll_interest())
     }
@@ -168,18 +170,19 @@ internal import Glibc
         } else if let nanoseconds = wheel.nanosecondsUntilNext(now: .current()) {
             timeout = CInt(min(nanoseconds / 1_000_000 + 1, 60_000))
         }
-        let count = unsafe Int(
-            epoll_wait(epoll.number, events.baseAddress, CInt(EventLoop.eventsPerTurn), timeout))
+        let count = awaitEvents(timeout)
         now = .current()
-        handlersRun = 0
         turn += 1
         let again = unfinished
         if !again.isEmpty { unfinished = [] }
-        if count > 0 { dispatch(count) }
+        hasCompany = count + again.count > 1
+        dispatch(count)
         for registration in again where isDue(registration) {
             handler(of: registration)?.ready([.readable, .writable])
             handlersRun += 1
         }
+        // The kernel had more than there was room for: let it join, before anything is sent by what may have changed.
+        if count == EventLoop.eventsAtOnce { dispatch(awaitEvents(0)) }
         fireDeadlines()
         while !turnEndActions.isEmpty {
             // Two arrays take turns, so that neither is copied while actions add others.
@@ -189,7 +192,13 @@ internal import Glibc
         }
     }
 
+    private func awaitEvents(_ timeout: CInt) -> Int {
+        handlersRun = 0
+        return unsafe Int(epoll_wait(epoll.number, events.baseAddress, CInt(EventLoop.eventsAtOnce), timeout))
+    }
+
     private func dispatch(_ count: Int) {
+        guard count > 0 else { return }
         if count > 1 { dispatchFirst(count) }
         for position in 0..<count {
             // Within the capacity: epoll_wait was given it as its bound.
@@ -268,6 +277,7 @@ internal import Glibc
         }
     }
 
-    private static let eventsPerTurn = 32
+    /// Few enough for what is known of other descriptors to be some tenths of a millisecond old at most.
+    private static let eventsAtOnce = 32
     private static let mailboxBits = UInt64.max
 }

@@ -108,7 +108,7 @@ extension DownstreamConnection {
     /// Sends bytes of an answer, a few at the end of the turn; a client that does not take them makes the upstream wait.
     func send(_ bytes: Span<UInt8>) {
         let joins = !transport.hasGathered
-        if transport.gather(bytes, worker.smallBuffers) {
+        if worker.loop.hasCompany, transport.gather(bytes, worker.smallBuffers) {
             if joins { worker.turnEnd.add(self) }
         } else {
             wrote(transport.write(bytes))

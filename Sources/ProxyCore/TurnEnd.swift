@@ -50,14 +50,20 @@ final class TurnEnd {
 
     private func run() {
         isDue = false
-        swap(&requests, &requestsRunning)
-        swap(&answers, &answersRunning)
-        swap(&sessions, &sessionsRunning)
-        for connection in requestsRunning { connection.sendRequest() }
-        for connection in answersRunning { connection.sendGathered() }
-        for connection in sessionsRunning { connection.flush() }
-        requestsRunning.removeAll(keepingCapacity: true)
-        answersRunning.removeAll(keepingCapacity: true)
-        sessionsRunning.removeAll(keepingCapacity: true)
+        if !requests.isEmpty {
+            swap(&requests, &requestsRunning)
+            for connection in requestsRunning { connection.sendRequest() }
+            requestsRunning.removeAll(keepingCapacity: true)
+        }
+        if !answers.isEmpty {
+            swap(&answers, &answersRunning)
+            for connection in answersRunning { connection.sendGathered() }
+            answersRunning.removeAll(keepingCapacity: true)
+        }
+        if !sessions.isEmpty {
+            swap(&sessions, &sessionsRunning)
+            for connection in sessionsRunning { connection.flush() }
+            sessionsRunning.removeAll(keepingCapacity: true)
+        }
     }
 }

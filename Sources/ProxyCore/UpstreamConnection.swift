@@ -71,7 +71,7 @@ final class UpstreamConnection: EventHandler {
         // Of an endpoint that was tried before this one.
         exchange.error = nil
         isRequestDue = true
-        worker.turnEnd.add(self)
+        if worker.loop.hasCompany { worker.turnEnd.add(self) } else { sendRequest() }
     }
 
     /// Sends the request that this turn brought, unless its exchange is over.
