@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import credentials, tools
 from .credentials import Credentials
-from .works import GATEWAY, HAPROXY, NGINX, UNREACHABLE_RATE, Work
+from .works import FLOOR, GATEWAY, HAPROXY, NGINX, UNREACHABLE_RATE, Work
 
 CONNECTIONS_MAX = 8192
 # Kept by each proxy: more than any work has in flight.
@@ -33,13 +33,13 @@ class Site:
 
 
 def required_tool(subject: str) -> str | None:
-    """The program of a peer; ours is no package."""
-    return None if subject == GATEWAY else subject
+    """The program of a peer; ours is no package, and the floor is compiled here."""
+    return None if subject in (GATEWAY, FLOOR) else subject
 
 
 def command(subject: str, work: Work, site: Site) -> list[str]:
     """Writes the configuration and returns the command that runs in the foreground."""
-    return {GATEWAY: _gateway, HAPROXY: _haproxy, NGINX: _nginx}[subject](work, site)
+    return {GATEWAY: _gateway, HAPROXY: _haproxy, NGINX: _nginx, FLOOR: _floor}[subject](work, site)
 
 
 def log_file(site: Site) -> Path:
@@ -231,6 +231,12 @@ def _nginx(work: Work, site: Site) -> list[str]:
     lines += ["    }", "}"]
     configuration = _written(site, "nginx.conf", lines)
     return [tools.find("nginx"), "-p", str(directory), "-e", f"{directory}/nginx.log", "-c", configuration]
+
+
+def _floor(work: Work, site: Site) -> list[str]:
+    files = site.credentials
+    tls = [str(files.certificate), str(files.certificate_key)] if work.tls else []
+    return [tools.forwarder(work.http2), str(site.port), str(site.upstream_port), *tls]
 
 
 def _written(site: Site, name: str, lines: list[str]) -> str:

@@ -111,6 +111,11 @@ def resets() -> str:
     return compiled("resets", "-lssl", "-lcrypto")
 
 
+def forwarder(http2: bool) -> str:
+    """The floor: what remains of a proxy when everything that makes it one is left out."""
+    return compiled("forward2", "-lnghttp2", "-lssl", "-lcrypto") if http2 else compiled("forward", "-lssl", "-lcrypto")
+
+
 def allocation_shim() -> str:
     """A library that counts allocations when it is preloaded."""
     return compiled("allocations", "-shared", "-fPIC", "-fno-builtin", suffix=".so")
