@@ -72,7 +72,7 @@ WORKS = {
         Work("S7d", "10 MiB down, TLS 1.3", SUBJECTS, bulk="down"),
         Work("S7u", "10 MiB up, TLS 1.3", SUBJECTS, bulk="up"),
         Work("S9", "S1 at 7,200 requests a second", SUBJECTS, pace=7200),
-        Work("S10", "HTTP/2, 10 connections of 32 streams", PROXIES, http2=True),
+        Work("S10", "HTTP/2, 10 connections of 32 streams", SUBJECTS, http2=True),
         Work("S10j", "S10 + one ES256 token", (GATEWAY, HAPROXY), http2=True, tokens=1),
         Work("S11", "S1 with 10,000 routes, random ones asked", PROXIES, routes=MANY_ROUTES),
     )

@@ -51,7 +51,8 @@ struct connection {
     unsigned isDirty : 1;    /* forward2: the session may have something to send */
     SSL *tls;
     struct connection *peer; /* the other side of the exchange */
-    struct connection *next; /* in a list: idle, closed, free or dirty */
+    struct connection *next; /* in a list: idle, closed or unused */
+    struct connection *nextDirty;
     uint64_t remaining;      /* of its message, still to be passed on */
     struct queue unsent;     /* what the socket did not take yet */
     struct queue kept;       /* what was read and cannot go on yet */
@@ -165,11 +166,13 @@ static long bioControl(BIO *self, int command, long number, void *pointer) {
     return command == BIO_CTRL_FLUSH;
 }
 
-static int chooseHTTP2(SSL *tls, const unsigned char **chosen, unsigned char *length, const unsigned char *offered,
+static const char *applicationProtocol; /* if the forwarder has one, it is chosen whatever is offered */
+
+static int chooseProtocol(SSL *tls, const unsigned char **chosen, unsigned char *length, const unsigned char *offered,
     unsigned int count, void *argument) {
     (void)tls, (void)offered, (void)count, (void)argument;
-    *chosen = (const unsigned char *)"h2";
-    *length = 2;
+    *chosen = (const unsigned char *)applicationProtocol;
+    *length = (unsigned char)strlen(applicationProtocol);
     return SSL_TLSEXT_ERR_OK;
 }
 
@@ -191,6 +194,7 @@ static void makeContext(const char *certificate, const char *key) {
     SSL_CTX_set_default_read_buffer_len(context, tlsReadBytes);
     /* The ticket goes with the first answer, in the same call. */
     SSL_CTX_set_num_tickets(context, 0);
+    if (applicationProtocol != NULL) SSL_CTX_set_alpn_select_cb(context, chooseProtocol, NULL);
 }
 
 static size_t receiveTLS(struct connection *connection, char *to, size_t room) {
