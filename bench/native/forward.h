@@ -25,7 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { eventsMax = 256, bufferBytes = 65536, outboxBytes = 2 * bufferBytes, tlsReadBytes = bufferBytes };
+enum { eventsMax = 256, bufferBytes = 131072, outboxBytes = 2 * bufferBytes, tlsReadBytes = bufferBytes };
 
 /* Not every forwarder needs all of what follows. */
 #pragma GCC diagnostic ignored "-Wunused-function"
@@ -166,7 +166,7 @@ static long bioControl(BIO *self, int command, long number, void *pointer) {
     return command == BIO_CTRL_FLUSH;
 }
 
-static const char *applicationProtocol; /* if the forwarder has one, it is chosen whatever is offered */
+static const char *applicationProtocol = ""; /* if the forwarder has one, it is chosen whatever is offered */
 
 static int chooseProtocol(SSL *tls, const unsigned char **chosen, unsigned char *length, const unsigned char *offered,
     unsigned int count, void *argument) {
@@ -194,7 +194,7 @@ static void makeContext(const char *certificate, const char *key) {
     SSL_CTX_set_default_read_buffer_len(context, tlsReadBytes);
     /* The ticket goes with the first answer, in the same call. */
     SSL_CTX_set_num_tickets(context, 0);
-    if (applicationProtocol != NULL) SSL_CTX_set_alpn_select_cb(context, chooseProtocol, NULL);
+    if (*applicationProtocol != 0) SSL_CTX_set_alpn_select_cb(context, chooseProtocol, NULL);
 }
 
 static size_t receiveTLS(struct connection *connection, char *to, size_t room) {
