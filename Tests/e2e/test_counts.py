@@ -58,7 +58,7 @@ def test_the_counts_are_of_real_exchanges(counts: dict[str, dict]) -> None:
 
 
 def test_the_floor_does_nothing_that_is_not_needed() -> None:
-    """Two reads, two writes, two waits, and nothing allocated beside TLS: else whatever is compared with it looks good."""
+    """Two reads, two writes, two waits, nothing allocated beside TLS: else all that is compared with it looks good."""
     counts = counted(["S12", "S1", "S10"], "system_calls,allocations", "floor")
     assert all(4 <= counts[work]["system_calls"] <= 6.2 for work in counts), counts
     assert counts["S12"]["allocations"] <= 0.05

@@ -1,11 +1,11 @@
 /* What the two forwarders share: one thread, epoll with edges, OpenSSL, kept connections to one upstream.
 
-   They are no proxies. They are what remains of one when all is left out that makes it one: nothing is checked, limited,
-   logged or timed, and no field is changed. What they cost is what sockets, TLS and (forward2) HPACK cost, so that it
-   can be seen how much of a proxy's time is its own.
+   They are no proxies. They are what remains of one when all is left out that makes it one: nothing is checked,
+   limited, logged or timed, and no field is changed. What they cost is what sockets, TLS and (forward2) HPACK cost, so
+   that it can be seen how much of a proxy's time is its own.
 
-   A forwarder says in `ready` what becomes of a connection that epoll named, and in `settle` what is to be done once all
-   of them had their turn. */
+   A forwarder says in `ready` what becomes of a connection that epoll named, and in `settle` what is to be done once
+   all of them had their turn. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -25,7 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { eventsMax = 256, bufferBytes = 131072, outboxBytes = 2 * bufferBytes, tlsReadBytes = bufferBytes };
+enum { eventsMax = 256, bufferBytes = 262144, outboxBytes = 2 * bufferBytes, tlsReadBytes = 131072 };
 
 /* Not every forwarder needs all of what follows. */
 #pragma GCC diagnostic ignored "-Wunused-function"

@@ -1,9 +1,9 @@
 /* forward2 PORT UPSTREAM-PORT CERTIFICATE KEY: HTTP/2 on one side, HTTP/1.1 on the other.
 
    nghttp2 reads and writes the frames, with three callbacks and without its own checks of messages. Each stream has a
-   connection to the upstream while its answer is awaited; what the sessions have to send leaves once the events of a turn
-   had theirs, so that many frames go in one record. A request's head is written out from its fields as they came. Requests
-   have no body here, and answers are gathered before they go on, up to `answerBytes`. */
+   connection to the upstream while its answer is awaited; what the sessions have to send leaves once all events of a
+   turn are dealt with, so that many frames go in one record. A request's head is written out from its fields as they
+   came. Requests have no body here, and answers are gathered before they go on, up to `answerBytes`. */
 
 #include "forward.h"
 #include <nghttp2/nghttp2.h>
