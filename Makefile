@@ -31,7 +31,7 @@ lint: ## Check the style of Swift, shell and Python
 format: ## Rewrite Swift and Python in this style
 	@scripts/format
 
-bench: ## Measure against haproxy and nginx
+bench: ## Measure against haproxy, nginx and a floor
 	@scripts/install run bench
 	@bench/run --check
 

@@ -19,6 +19,7 @@ COUNTS = {
     "S1": ("system_calls", "clock_reads", "allocations", "instructions"),
     "S1log": ("system_calls", "clock_reads", "allocations"),
     "S2": ("system_calls", "clock_reads", "allocations"),
+    "S4": ("system_calls", "clock_reads", "allocations"),
     "S4ip": ("system_calls", "clock_reads", "allocations"),
     "S6": ("system_calls", "clock_reads", "allocations"),
     "S7d": ("system_calls", "clock_reads"),
@@ -28,9 +29,9 @@ COUNTS = {
 CASES = [(work, name) for work, names in COUNTS.items() for name in names]
 
 
-def counted(works: list[str], kinds: str) -> dict[str, dict]:
+def counted(works: list[str], kinds: str, subject: str = "gateway") -> dict[str, dict]:
     command = [sys.executable, str(ROOT / "bench" / "counts"), "--json", "--exchanges", str(EXCHANGES)]
-    command += ["--works", ",".join(works), "--only", kinds]
+    command += ["--works", ",".join(works), "--only", kinds, "--subject", subject]
     result = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return json.loads(result.stdout)
@@ -54,3 +55,10 @@ def test_the_counts_are_of_real_exchanges(counts: dict[str, dict]) -> None:
     """An exchange cannot do with less than a read and a write on each side: fewer means that nothing was counted."""
     assert all(counts[work]["system_calls"] >= 4 for work in counts)
     assert all(counts[work]["instructions"] > 10_000 for work in ("S12", "S1", "S10"))
+
+
+def test_the_floor_does_nothing_that_is_not_needed() -> None:
+    """Two reads, two writes, two waits, nothing allocated beside TLS: else all that is compared with it looks good."""
+    counts = counted(["S12", "S1", "S10"], "system_calls,allocations", "floor")
+    assert all(4 <= counts[work]["system_calls"] <= 6.2 for work in counts), counts
+    assert counts["S12"]["allocations"] <= 0.05

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import tools
 from .client import Answer, Client
-from .credentials import Credentials, authorization, subject_of
+from .credentials import Tokens, authorization, subject_of
 from .processes import Failure
 from .subjects import Site
 from .works import GATEWAY, LARGE_BYTES, Work
@@ -35,13 +35,16 @@ def check_answers(subject: str, work: Work, site: Site) -> None:
 
 def check_limit(subject: str, work: Work, site: Site) -> None:
     """Fails unless the limit of the work counts; `site` has a low rate for this."""
-    fields = [authorization(site.credentials.token)] if work.tokens else []
+    fields = [authorization(site.tokens(work).token)] if work.tokens else []
     with Client(site.port, work.tls) as client:
         statuses = []
         while len(statuses) < LOW_RATE * 10 and 429 not in statuses:
             statuses.append(client.exchange(client.request("/", fields)).status)
     if statuses[0] != 200 or statuses[-1] != 429:
         raise Failure(f"{subject}, {work.name}: a limit of {LOW_RATE} a second does not limit: {statuses}")
+    if work.limit == "subject":
+        other = authorization(site.tokens(work).other_token)
+        _expect(_ask(work, site, "/", [other]), subject, "another subject than the limited one", 200, BODY)
 
 
 def with_low_rate(site: Site) -> Site:
@@ -50,7 +53,7 @@ def with_low_rate(site: Site) -> Site:
 
 
 def _check_tokens(subject: str, work: Work, site: Site) -> None:
-    files: Credentials = site.credentials
+    files: Tokens = site.tokens(work)
     _expect(_ask(work, site, "/", [authorization(files.token)]), subject, "a good token", 200, BODY)
     # Names a user of its own, and must be known as who the token says.
     answer = _ask(work, site, "/echo", [*SPOOFED, authorization(files.token)])

@@ -190,7 +190,7 @@ def _exchange(bench: Bench, site: Site, count: int) -> None:
     if bench.work.handshake or bench.work.bulk or bench.work.http2:
         _exchange_by_tool(bench, site, count)
         return
-    fields = [authorization(bench.credentials.token)] if bench.work.tokens else []
+    fields = [authorization(site.tokens(bench.work).token)] if bench.work.tokens else []
     with Client(site.port, bench.work.tls) as client:
         paths = bench.work.paths
         requests = [client.request(path, fields) for path in paths[:: max(1, len(paths) // ROUTES_ASKED)]]

@@ -103,9 +103,9 @@ def _wrk(work: Work, site: Site, connections: int) -> Load:
     command += ["-s", str(tools.BENCH / "load.lua")]
     environment = {}
     if work.tokens == 1:
-        command += ["-H", ": ".join(authorization(site.credentials.token))]
+        command += ["-H", ": ".join(authorization(site.tokens(work).token))]
     elif work.tokens:
-        environment["BENCH_TOKENS"] = str(site.credentials.tokens_file)
+        environment["BENCH_TOKENS"] = str(site.tokens(work).tokens_file)
     if work.routes > 1:
         paths = work.paths
         # The same order in each round and for every proxy.
@@ -166,7 +166,7 @@ def _h2load_command(work: Work, site: Site, connections: int, streams: int) -> l
     command = [tools.find("h2load"), "-t", "1", "-c", str(connections), "-m", str(streams)]
     command += ["--tls13-ciphers", "TLS_AES_128_GCM_SHA256", "--groups", "X25519", "--npn-list", "h2"]
     if work.tokens:
-        command += ["-H", ": ".join(authorization(site.credentials.token))]
+        command += ["-H", ": ".join(authorization(site.tokens(work).token))]
     return command
 
 

@@ -4,7 +4,7 @@ from html import escape
 from statistics import median
 
 from .report import BULK, CPU, P99, Results, figures
-from .works import GATEWAY, HAPROXY, IDLE, NGINX, WORKS
+from .works import FLOOR, GATEWAY, HAPROXY, IDLE, NGINX, WORKS
 
 UNITS = {CPU: "µs", BULK: "GB", P99: "µs"}
 # Said in the title of the group; all others are CPU time for one request, the shorter the better.
@@ -12,7 +12,7 @@ MEANINGS = {CPU: "", BULK: ", for a CPU second (longer is better)", P99: ", p99 
 
 WIDTH, LEFT, RIGHT = 860, 100, 150
 BAR, GAP, GROUP_GAP, TOP = 18, 4, 34, 56
-COLOURS = {GATEWAY: "#1f6feb", HAPROXY: "#8b949e", NGINX: "#b9c0c8"}
+COLOURS = {GATEWAY: "#1f6feb", HAPROXY: "#8b949e", NGINX: "#b9c0c8", FLOOR: "#e3d5a8"}
 FONT = "font-family='system-ui, sans-serif'"
 
 

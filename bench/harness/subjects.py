@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import credentials, tools
-from .credentials import Credentials
-from .works import GATEWAY, HAPROXY, NGINX, UNREACHABLE_RATE, Work
+from .credentials import Credentials, Tokens
+from .works import FLOOR, GATEWAY, HAPROXY, NGINX, UNREACHABLE_RATE, Work
 
 CONNECTIONS_MAX = 8192
 # Kept by each proxy: more than any work has in flight.
@@ -31,15 +31,19 @@ class Site:
     # Instead of our binary.
     gateway: str | None = None
 
+    def tokens(self, work: Work) -> Tokens:
+        """Those that the requests of a work carry."""
+        return self.credentials.tokens[work.algorithm]
+
 
 def required_tool(subject: str) -> str | None:
-    """The program of a peer; ours is no package."""
-    return None if subject == GATEWAY else subject
+    """The program of a peer; ours is no package, and the floor is compiled here."""
+    return None if subject in (GATEWAY, FLOOR) else subject
 
 
 def command(subject: str, work: Work, site: Site) -> list[str]:
     """Writes the configuration and returns the command that runs in the foreground."""
-    return {GATEWAY: _gateway, HAPROXY: _haproxy, NGINX: _nginx}[subject](work, site)
+    return {GATEWAY: _gateway, HAPROXY: _haproxy, NGINX: _nginx, FLOOR: _floor}[subject](work, site)
 
 
 def log_file(site: Site) -> Path:
@@ -78,8 +82,8 @@ def _gateway(work: Work, site: Site) -> list[str]:
             "  jwt:",
             f"    - issuer: {credentials.ISSUER}",
             f"      audience: {credentials.AUDIENCE}",
-            f"      keys: {{ jwks_file: '{files.jwks}' }}",
-            "      algorithms: [ES256]",
+            f"      keys: {{ jwks_file: '{site.tokens(work).jwks}' }}",
+            f"      algorithms: [{work.algorithm}]",
         ]
     if work.redis:
         lines.append(f"redis: {{ url: 'redis://127.0.0.1:{site.redis_port}/0' }}")
@@ -134,7 +138,13 @@ def _haproxy(work: Work, site: Site) -> list[str]:
             f"    http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {site.rate} }}",
         ]
     if work.tokens:
-        lines += _haproxy_token_rules(files.public_key)
+        lines += _haproxy_token_rules(site.tokens(work))
+    if work.limit == "subject":
+        lines += [
+            "    stick-table type string len 64 size 100k expire 60s store http_req_rate(1s)",
+            "    http-request track-sc0 var(txn.token),jwt_payload_query('$.sub')",
+            f"    http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {site.rate} }}",
+        ]
     lines += [
         "backend app",
         f"    server app 127.0.0.1:{site.upstream_port} pool-max-conn {UPSTREAM_IDLE_MAX}",
@@ -155,19 +165,19 @@ def _haproxy_routes(work: Work, site: Site) -> list[str]:
     ]
 
 
-def _haproxy_token_rules(public_key: Path) -> list[str]:
+def _haproxy_token_rules(tokens: Tokens) -> list[str]:
     refuse = "    http-request deny deny_status 401"
     return [
         "    http-request del-header X-Auth-User",
         "    http-request del-header X-Auth-Subject",
         "    http-request set-var(txn.token) http_auth_bearer",
-        f"{refuse} unless {{ var(txn.token),jwt_header_query('$.alg') -m str ES256 }}",
+        f"{refuse} unless {{ var(txn.token),jwt_header_query('$.alg') -m str {tokens.algorithm} }}",
         f"{refuse} unless {{ var(txn.token),jwt_payload_query('$.iss') -m str {credentials.ISSUER} }}",
         f"{refuse} unless {{ var(txn.token),jwt_payload_query('$.aud') -m str {credentials.AUDIENCE} }}",
         "    http-request set-var(txn.exp) var(txn.token),jwt_payload_query('$.exp','int')",
         "    http-request set-var(txn.now) date()",
         f"{refuse} if {{ var(txn.exp),sub(txn.now) -m int lt 0 }}",
-        f'{refuse} unless {{ var(txn.token),jwt_verify("ES256","{public_key}") -m int 1 }}',
+        f'{refuse} unless {{ var(txn.token),jwt_verify("{tokens.algorithm}","{tokens.public_key}") -m int 1 }}',
         "    http-request deny deny_status 403 unless "
         f"{{ var(txn.token),jwt_payload_query('$.scope') -m reg '(^| ){credentials.SCOPE}( |$)' }}",
         "    http-request set-header X-Auth-User %[var(txn.token),jwt_payload_query('$.sub')]",
@@ -231,6 +241,12 @@ def _nginx(work: Work, site: Site) -> list[str]:
     lines += ["    }", "}"]
     configuration = _written(site, "nginx.conf", lines)
     return [tools.find("nginx"), "-p", str(directory), "-e", f"{directory}/nginx.log", "-c", configuration]
+
+
+def _floor(work: Work, site: Site) -> list[str]:
+    files = site.credentials
+    tls = [str(files.certificate), str(files.certificate_key)] if work.tls else []
+    return [tools.forwarder(work.http2), str(site.port), str(site.upstream_port), *tls]
 
 
 def _written(site: Site, name: str, lines: list[str]) -> str:

@@ -27,6 +27,8 @@ PACKAGES = {
     "valgrind": "valgrind",
     "wrk": "wrk",
 }
+# What a header that is not there belongs to.
+HEADERS = {"openssl/": "libssl-dev", "nghttp2/": "libnghttp2-dev"}
 
 
 class Missing(Exception):
@@ -76,7 +78,8 @@ def compiled(name: str, *flags: str, suffix: str = "") -> str:
         command = [find("gcc"), "-O2", "-Wall", "-Wextra", "-Werror", str(source), "-o", str(tool), *flags]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
-            cure = "\nopenssl's headers: apt-get install libssl-dev" if "openssl/" in result.stderr else ""
+            missing = [package for header, package in HEADERS.items() if f"error: {header}" in result.stderr]
+            cure = f"\nheaders: apt-get install {' '.join(missing)}" if missing else ""
             raise Missing(f"gcc cannot compile {source}:\n{result.stderr}{cure}")
     return str(tool)
 
@@ -87,7 +90,7 @@ def upstream() -> str:
 
 
 def signer() -> str:
-    """Signs tokens with ES256."""
+    """Signs tokens with ES256 or RS256."""
     return compiled("sign", "-lcrypto")
 
 
@@ -109,6 +112,11 @@ def paced() -> str:
 def resets() -> str:
     """An abuse of HTTP/2, at a fixed rate."""
     return compiled("resets", "-lssl", "-lcrypto")
+
+
+def forwarder(http2: bool) -> str:
+    """The floor: what remains of a proxy when everything that makes it one is left out."""
+    return compiled("forward2", "-lnghttp2", "-lssl", "-lcrypto") if http2 else compiled("forward", "-lssl", "-lcrypto")
 
 
 def allocation_shim() -> str:

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 
 GATEWAY, HAPROXY, NGINX = "gateway", "haproxy", "nginx"
-SUBJECTS = (GATEWAY, HAPROXY, NGINX)
+# No proxy: it passes bytes on and checks nothing (native/forward.c, forward2.c).
+FLOOR = "floor"
+PROXIES = (GATEWAY, HAPROXY, NGINX)
+SUBJECTS = (*PROXIES, FLOOR)
+ES256, RS256 = "ES256", "RS256"
 ROTATING_TOKENS = 10_000
 MANY_ROUTES = 10_000
 LARGE_BYTES = 10 << 20
@@ -22,8 +26,9 @@ class Work:
     title: str
     subjects: tuple[str, ...]
     tls: bool = True
-    # How many different ES256 tokens the requests carry in turn.
+    # How many different tokens the requests carry in turn, and how these are signed.
     tokens: int = 0
+    algorithm: str = ES256
     # What a limit counts: None, "address" or "subject".
     limit: str | None = None
     redis: bool = False
@@ -62,8 +67,11 @@ WORKS = {
         Work("S1log", "S1 with an access log in a file", (GATEWAY, NGINX), log=True),
         Work("S2", "S1 + one ES256 token, scope, `sub` in a header", (GATEWAY, HAPROXY), tokens=1),
         Work("S3", "S2 with 10,000 tokens in rotation", (GATEWAY, HAPROXY), tokens=ROTATING_TOKENS),
-        Work("S4ip", "S1 + limit by address, in memory", SUBJECTS, limit="address"),
+        Work("S3r", "S3 with RS256 (2048 bits)", (GATEWAY, HAPROXY), tokens=ROTATING_TOKENS, algorithm=RS256),
+        Work("S4", "S2 + limit by subject, in memory", (GATEWAY, HAPROXY), tokens=1, limit="subject"),
+        Work("S4ip", "S1 + limit by address, in memory", PROXIES, limit="address"),
         Work("S5", "S2 + limit by subject, in Redis", (GATEWAY,), tokens=1, limit="subject", redis=True),
+        Work("S5ip", "S1 + limit by address, in Redis", (GATEWAY,), limit="address", redis=True),
         Work("S6", "full TLS 1.3 handshake for each request", SUBJECTS, handshake="full"),
         Work("S6r", "resumed handshake for each request", SUBJECTS, handshake="resumed"),
         Work("S7d", "10 MiB down, TLS 1.3", SUBJECTS, bulk="down"),
@@ -71,7 +79,7 @@ WORKS = {
         Work("S9", "S1 at 7,200 requests a second", SUBJECTS, pace=7200),
         Work("S10", "HTTP/2, 10 connections of 32 streams", SUBJECTS, http2=True),
         Work("S10j", "S10 + one ES256 token", (GATEWAY, HAPROXY), http2=True, tokens=1),
-        Work("S11", "S1 with 10,000 routes, random ones asked", SUBJECTS, routes=MANY_ROUTES),
+        Work("S11", "S1 with 10,000 routes, random ones asked", PROXIES, routes=MANY_ROUTES),
     )
 }
 # Memory, not time: idle TLS connections.
