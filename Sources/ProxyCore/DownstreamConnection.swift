@@ -22,6 +22,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     var responseFraming: ResponseFraming?
     var transport: Transport
     var keepsAlive = true
+    /// The client has said that the request under way is its last.
+    var clientEnds = false
     /// The connection ends with the exchange under way, or with its next one.
     private(set) var mustEnd = false
     /// The socket may hold bytes that no event will announce again.
@@ -29,11 +31,13 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     /// The end of input is behind the bytes that wait: no event will announce it again.
     var endWaits = false
     var lingeredBytes = 0
+    /// When lingering is over, whatever still comes; in nanoseconds.
+    var lingerEnds: UInt64 = 0
     var bodyBytesSinceDeadline = 0
     var lingersForInput = false
     /// The client does not take bytes any more; noticed while the upstream was being read.
     var sendFailed = false
-    private var registration = Registration.none
+    private(set) var registration = Registration.none
     /// Among the connections of its address, until it is closed.
     private var place: ConnectionPlace?
     private var isAdvancing = false
@@ -70,7 +74,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     // MARK: Events
 
     func ready(_ readiness: Readiness) {
-        if !readiness.isDisjoint(with: [.error, .hangUp]) {
+        // Both directions have ended while the connection lingers: what the client sent before is still to be read.
+        if readiness.contains(.error) || readiness.contains(.hangUp) && state != .lingering {
             abort(ExchangeError(side: .downstream, step: "connection", status: 0))
             return
         }
@@ -94,8 +99,10 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             worker.counters.handshakeFailures.add()
             close()
         case .readingHead:
-            if exchange == nil || transport.hasOutput {
+            if transport.hasOutput {
                 close()
+            } else if exchange == nil {
+                endInOrder()
             } else {
                 fail(ExchangeError(side: .downstream, step: "request.head", status: 408))
             }
@@ -111,7 +118,10 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
                 fail(ExchangeError(side: .gateway, step: "handler", status: 503))
             }
         case .tunnel: tunnelTimedOut()
-        case .lingering: close()
+        case .lingering:
+            // An answer that ends with the connection would look complete.
+            if transport.hasOutput { transport.resetOnClose() }
+            close()
         case .closed: break
         }
     }
@@ -218,11 +228,12 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     func drain() {
         mustEnd = true
         keepsAlive = false
+        if lingerEnds > 0 { lingerEnds = min(lingerEnds, lingerEnd(after: DownstreamConnection.lingerTimeout)) }
         guard state == .readingHead, exchange == nil, !transport.hasOutput else { return }
         // A request may wait in the socket, above all of a connection that was accepted just now.
         canRead = true
         advance()
-        if state == .readingHead, exchange == nil, !transport.hasOutput { close() }
+        if state == .readingHead, exchange == nil, !transport.hasOutput { endInOrder() }
     }
 
     func forEachExchange(_ body: (Exchange) -> Void) { if let exchange { body(exchange) } }
