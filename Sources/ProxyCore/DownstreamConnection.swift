@@ -40,6 +40,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     private(set) var registration = Registration.none
     /// Among the connections of its address, until it is closed.
     private var place: ConnectionPlace?
+    /// Among the handshakes of its listener, while it is one.
+    private var handshakePlace: HandshakeQueue<DownstreamConnection>.Place?
     private var isAdvancing = false
 
     init?(_ accepted: consuming AcceptedConnection, listener: ListenerSocket, worker: Worker) {
@@ -67,6 +69,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             close()
             return
         }
+        if state == .handshaking { handshakePlace = listener.handshakeBegan(self) }
         let settings = listener.settings
         setDeadline(state == .handshaking ? settings.handshakeTimeout : settings.headTimeout)
     }
@@ -157,6 +160,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         case .bytes:
             if transport.wasResumed { worker.counters.handshakesResumed.add() }
             handshake = transport.handshakeFacts
+            handshakeEnded()
             place?.hold(DownstreamConnection.secureBytesEstimate)
             if transport.isHTTP2 {
                 becomeHTTP2()
@@ -168,6 +172,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             return true
         case .wouldBlock:
             canRead = false
+            if let handshakePlace, transport.hasWritten { listener.handshakeWasAnswered(handshakePlace) }
             return false
         case .closed, .failed:
             worker.counters.handshakeFailures.add()
@@ -175,6 +180,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             return false
         }
     }
+
+    private func handshakeEnded() { if let place = handshakePlace.take() { listener.handshakeEnded(place) } }
 
     private func becomeHTTP2() {
         var taken = Transport(Descriptor(adopting: -1), tls: nil, wire: worker.wire)
@@ -259,6 +266,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             endExchange(exchange)
         }
         state = .closed
+        handshakeEnded()
         worker.loop.end(registration)
         worker.recycle(input.take())
         transport.close()

@@ -48,6 +48,8 @@ struct Transport: ~Copyable {
         }
     }
     var hasOutput: Bool { !output.isEmpty }
+    /// Whether anything was sent, or waits to be.
+    var hasWritten: Bool { bytesSent > 0 || hasOutput }
     var outputCount: Int { output.count }
 
     /// Goes on with the TLS handshake; `bytes(0)` when it is done.

@@ -272,6 +272,24 @@ def test_handshakes(counting: Gateway):
     moved(counting, act, {"tls_handshakes_resumed_total": 2, "tls_handshake_failures_total": 2})
 
 
+def test_handshakes_that_made_room_for_others(start_gateway, upstream: FakeUpstream):
+    own = start_gateway({"raw": upstream.port}, {"workers": 1}, is_started=False)
+    own.configuration["listeners"][0]["handshakes_max"] = 3
+    own.write()
+    own.start()
+    with contextlib.ExitStack() as stack:
+
+        def act() -> None:
+            for _ in range(10):
+                stack.enter_context(connect(own.https_port))
+            wait_until(lambda: '"reason":"handshakes_max"' in own.log(), "the log says so")
+
+        moved(own, act, {"tls_handshakes_displaced_total": 7, "connections_accepted_total": 10, "connections_open": 3})
+        with own.connect(plain=False) as good:
+            good.sendall(b"GET /public/x HTTP/1.1\r\n" + HEAD + b"\r\n")
+            assert read_response(good).status == 200
+
+
 def test_connections_to_upstreams(start_gateway, upstream: FakeUpstream):
     dead = free_port()
     changes = {"workers": 1, "upstreams": {"raw": {"endpoints": [f"127.0.0.1:{upstream.port}"]}}}
