@@ -395,7 +395,13 @@ def scarce(upstream: FakeUpstream, start_gateway: Callable[..., Gateway]) -> Gat
     assert is_served(unlimited)
     limit = address_space(unlimited) + 100 * MIB
     unlimited.stop()
-    gateway = start_gateway({"raw": upstream.port}, changes, prefix=["prlimit", f"--as={limit}", "--"])
+    gateway = start_gateway(
+        {"raw": upstream.port}, changes, is_started=False, prefix=["prlimit", f"--as={limit}", "--"]
+    )
+    # Handshakes have a bound of their own, long before memory is short.
+    gateway.configuration["listeners"][0]["handshakes_max"] = 1_000_000
+    gateway.write()
+    gateway.start()
     assert is_served(gateway)
     return gateway
 
