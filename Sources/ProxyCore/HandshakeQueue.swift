@@ -90,5 +90,5 @@ struct HandshakeQueue<Connection: AnyObject> {
     /// What a client may take, while others wait, from its connection to its first flight, and what one that was answered
     /// may take to finish; sound ones need a tenth of it.
     static var silenceMax: UInt64 { 20_000_000 }
-    static var roundTripMax: UInt64 { 500_000_000 }
+    static var roundTripMax: UInt64 { 300_000_000 }
 }
