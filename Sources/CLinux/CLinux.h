@@ -2,11 +2,13 @@
 /* What Glibc's Swift module lacks; no logic. Feature macros are not set here: a header that Glibc's module also
    holds must not look different in this one. */
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -17,6 +19,12 @@
 static inline int clinux_name_thread(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
+
+/* Bytes that were sent and that the other end's kernel has not acknowledged; 0 where that cannot be known. */
+static inline int clinux_unacknowledged_bytes(int socket) {
+    int count = 0;
+    return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : 0;
+}
 
 /* A file without a name, which can get none; O_TMPFILE, because its own name hides behind a feature macro. */
 static inline int clinux_open_unnamed(int folder) {

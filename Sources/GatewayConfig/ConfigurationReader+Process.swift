@@ -68,6 +68,7 @@ extension ConfigurationReader {
         let publicPort = optional(Keys.publicPort, in: section)
         let connectionsMax = value(Keys.connectionsMax, in: section)
         let connectionsPerAddressMax = optional(Keys.connectionsPerAddressMax, in: section)
+        let handshakesMax = value(Keys.handshakesMax, in: section)
         let proxyProtocol = list(Keys.proxyProtocol, in: section)
         let handshakeTimeout = value(Keys.handshakeTimeout, in: section)
         let headTimeout = value(Keys.headTimeout, in: section)
@@ -87,7 +88,8 @@ extension ConfigurationReader {
             location: section.location, address: address, mode: mode, tls: tls,
             redirectToHTTPSPort: port.map(UInt16.init),
             publicPort: publicPort.map(UInt16.init), connectionsMax: connectionsMax,
-            connectionsPerAddressMax: connectionsPerAddressMax, proxyProtocol: proxyProtocol ?? [],
+            connectionsPerAddressMax: connectionsPerAddressMax, handshakesMax: handshakesMax,
+            proxyProtocol: proxyProtocol ?? [],
             handshakeTimeout: handshakeTimeout,
             headTimeout: headTimeout,
             bodyTimeout: bodyTimeout, bodyRateMin: bodyRateMin, requestTimeout: requestTimeout,

@@ -140,6 +140,8 @@ public struct GatewayConfiguration: Sendable {
         public var connectionsMax: Int
         /// Open connections of one client address; `nil`: as many as there may be at all.
         public var connectionsPerAddressMax: Int?
+        /// TLS handshakes under way, over all workers.
+        public var handshakesMax: Int
         /// Peers that say by the PROXY protocol whose a connection is; empty: it is not spoken.
         public var proxyProtocol: [Peers]
         /// The longest wait for a finished TLS handshake.

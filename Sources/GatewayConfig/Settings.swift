@@ -70,6 +70,10 @@ enum Settings {
             absent: "no more than there may be at all",
             help: "Open connections of one client address (IPv6 by /64), over all workers. Behind a proxy without "
                 + "`proxy_protocol` that is the proxy's.")
+        static let handshakesMax = Setting.with(
+            "listeners[].handshakes_max", .integer(1...1_000_000), default: 1024,
+            help: "TLS handshakes under way, over all workers, of which each has an equal part. Beyond it the oldest "
+                + "make room: first those that have said nothing, then those that are late with their answer.")
         static let proxyProtocol = Setting<GatewayConfiguration.Peers>.optional(
             "listeners[].proxy_protocol", .peers, absent: "not spoken", isList: true,
             help: "Peers that begin each connection with a header of the PROXY protocol, version 1 or 2, which says "
@@ -129,10 +133,9 @@ enum Settings {
                 SettingGroup("listeners", .listOfMappings, help: "The addresses to accept on; at least one."),
                 address, mode,
             ] + TLS.listeners + [
-                redirectToHTTPS, publicPort, connectionsMax, connectionsPerAddressMax, proxyProtocol, handshakeTimeout,
-                headTimeout, bodyTimeout, bodyRateMin, requestTimeout, idleTimeout, tunnelIdleTimeout, headBytesMax,
-                fieldsMax,
-                chunkExtensionBytesMax,
+                redirectToHTTPS, publicPort, connectionsMax, connectionsPerAddressMax, handshakesMax, proxyProtocol,
+                handshakeTimeout, headTimeout, bodyTimeout, bodyRateMin, requestTimeout, idleTimeout,
+                tunnelIdleTimeout, headBytesMax, fieldsMax, chunkExtensionBytesMax,
                 SettingGroup("listeners[].http2", .mapping(word: nil), help: "Bounds of HTTP/2 connections."),
                 streamsMax, streamWindow, glitchesMax, allowInvalidUTF8, underscoreHeaders,
             ]

@@ -44,6 +44,8 @@ public final class ConnectionBalance: Sendable {
         for (worker, member) in zip(workers, members) { worker.join(self, as: member) }
     }
 
+    var workerCount: Int { members.count }
+
     /// Connections that all workers hold together; from any thread.
     public var connectionCount: Int { members.reduce(0) { $0 + $1.connections.load(ordering: .relaxed) } }
 

@@ -100,6 +100,8 @@ public final class ConnectionRefusals: Sendable {
         case proxyHeader = "proxy_header"
         /// The client's address has as many as it may.
         case perAddress = "connections_per_address_max"
+        /// Too many handshakes were under way, and this one had gone on for longest.
+        case handshakes = "handshakes_max"
     }
 
     /// What happened since somebody last asked.

@@ -25,11 +25,8 @@ extension DownstreamConnection {
             canRead = false
             return false
         case .closed, .failed:
-            if exchange != nil {
-                abort(ExchangeError(side: .downstream, step: "request.head", status: 0))
-            } else {
-                close()
-            }
+            exchange?.error = ExchangeError(side: .downstream, step: "request.head", status: 0)
+            if result == .closed { endInOrder(inputHasEnded: true) } else { close() }
             return false
         }
     }
@@ -51,7 +48,8 @@ extension DownstreamConnection {
             return refuse(exchange, ExchangeError(side: .downstream, step: "request.head", status: error.status))
         case .complete(let count): headByteCount = count
         }
-        keepsAlive = exchange.head.keepsAlive && !mustEnd
+        clientEnds = !exchange.head.keepsAlive
+        keepsAlive = !clientEnds && !mustEnd
         begin(exchange)
         return true
     }
@@ -61,6 +59,7 @@ extension DownstreamConnection {
         exchange.startedAt = worker.loop.now
         headByteCount = 0
         keepsAlive = false
+        clientEnds = false
         requestBody = BodyReader()
         input.removeAll()
         fail(error)
@@ -100,27 +99,4 @@ extension DownstreamConnection {
             return false
         }
     }
-
-    // MARK: Lingering
-
-    /// Throws away what still comes, within bounds.
-    func discardInput() {
-        guard canRead else { return }
-        var buffer = worker.largeBuffers.take()
-        loop: while state == .lingering {
-            buffer.removeAll()
-            switch transport.read(into: &buffer, minimumRoom: 4096) {
-            case .bytes(let count):
-                lingeredBytes += count
-                if lingeredBytes > DownstreamConnection.lingerBytesMax { close() }
-            case .wouldBlock:
-                canRead = false
-                break loop
-            case .closed, .failed: close()
-            }
-        }
-        worker.largeBuffers.give(buffer)
-    }
-
-    static let lingerBytesMax = 1 << 20
 }

@@ -214,25 +214,7 @@ extension DownstreamConnection {
             advance()
             return
         }
-        state = .lingering
-        lingersForInput = mustLinger || !input.isEmpty
-        worker.recycle(input.take())
-        setDeadline(listener.settings.idleTimeout)
-        if !transport.hasOutput { outputIsOut() }
+        // Of a client that has said so nothing more is to come; any other may be sending its next request.
+        linger(forInput: mustLinger || !clientEnds || !input.isEmpty || canRead)
     }
-
-    /// All is sent: ends our direction; waits for the client's end only where it may still be sending.
-    func outputIsOut() {
-        transport.shutDownOutput()
-        guard lingersForInput, !transport.hasOutput else {
-            close()
-            return
-        }
-        setDeadline(DownstreamConnection.lingerTimeout)
-        canRead = true
-        discardInput()
-    }
-
-    /// How long a client that still sends may take to read an early answer.
-    static let lingerTimeout: UInt64 = 2_000_000_000
 }

@@ -71,11 +71,7 @@ extension DownstreamConnection {
         guard state == .tunnel, let exchange else { return }
         exchange.upstream?.abandon()
         endExchange(exchange)
-        state = .lingering
-        // A client that goes on talking would be answered with RST by a closed socket, and lose what is under way to it.
-        lingersForInput = true
-        setDeadline(listener.settings.idleTimeout)
-        if !transport.hasOutput { outputIsOut() }
+        linger(forInput: true)
     }
 
     func tunnelTimedOut() {

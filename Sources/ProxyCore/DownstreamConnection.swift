@@ -22,6 +22,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     var responseFraming: ResponseFraming?
     var transport: Transport
     var keepsAlive = true
+    /// The client has said that the request under way is its last.
+    var clientEnds = false
     /// The connection ends with the exchange under way, or with its next one.
     private(set) var mustEnd = false
     /// The socket may hold bytes that no event will announce again.
@@ -29,13 +31,17 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     /// The end of input is behind the bytes that wait: no event will announce it again.
     var endWaits = false
     var lingeredBytes = 0
+    /// When lingering is over, whatever still comes; in nanoseconds.
+    var lingerEnds: UInt64 = 0
     var bodyBytesSinceDeadline = 0
     var lingersForInput = false
     /// The client does not take bytes any more; noticed while the upstream was being read.
     var sendFailed = false
-    private var registration = Registration.none
+    private(set) var registration = Registration.none
     /// Among the connections of its address, until it is closed.
     private var place: ConnectionPlace?
+    /// Among the handshakes of its listener, while it is one.
+    private var handshakePlace: HandshakeQueue<DownstreamConnection>.Place?
     private var isAdvancing = false
 
     init?(_ accepted: consuming AcceptedConnection, listener: ListenerSocket, worker: Worker) {
@@ -63,6 +69,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             close()
             return
         }
+        if state == .handshaking { handshakePlace = listener.handshakeBegan(self) }
         let settings = listener.settings
         setDeadline(state == .handshaking ? settings.handshakeTimeout : settings.headTimeout)
     }
@@ -70,7 +77,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     // MARK: Events
 
     func ready(_ readiness: Readiness) {
-        if !readiness.isDisjoint(with: [.error, .hangUp]) {
+        // Both directions have ended while the connection lingers: what the client sent before is still to be read.
+        if readiness.contains(.error) || readiness.contains(.hangUp) && state != .lingering {
             abort(ExchangeError(side: .downstream, step: "connection", status: 0))
             return
         }
@@ -94,8 +102,10 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             worker.counters.handshakeFailures.add()
             close()
         case .readingHead:
-            if exchange == nil || transport.hasOutput {
+            if transport.hasOutput {
                 close()
+            } else if exchange == nil {
+                endInOrder()
             } else {
                 fail(ExchangeError(side: .downstream, step: "request.head", status: 408))
             }
@@ -111,7 +121,10 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
                 fail(ExchangeError(side: .gateway, step: "handler", status: 503))
             }
         case .tunnel: tunnelTimedOut()
-        case .lingering: close()
+        case .lingering:
+            // An answer that ends with the connection would look complete.
+            if transport.hasOutput { transport.resetOnClose() }
+            close()
         case .closed: break
         }
     }
@@ -147,6 +160,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         case .bytes:
             if transport.wasResumed { worker.counters.handshakesResumed.add() }
             handshake = transport.handshakeFacts
+            handshakeEnded()
             place?.hold(DownstreamConnection.secureBytesEstimate)
             if transport.isHTTP2 {
                 becomeHTTP2()
@@ -158,6 +172,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             return true
         case .wouldBlock:
             canRead = false
+            if let handshakePlace, transport.hasWritten { listener.handshakeWasAnswered(handshakePlace) }
             return false
         case .closed, .failed:
             worker.counters.handshakeFailures.add()
@@ -165,6 +180,8 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             return false
         }
     }
+
+    private func handshakeEnded() { if let place = handshakePlace.take() { listener.handshakeEnded(place) } }
 
     private func becomeHTTP2() {
         var taken = Transport(Descriptor(adopting: -1), tls: nil, wire: worker.wire)
@@ -218,11 +235,12 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     func drain() {
         mustEnd = true
         keepsAlive = false
+        if lingerEnds > 0 { lingerEnds = min(lingerEnds, lingerEnd(after: DownstreamConnection.lingerTimeout)) }
         guard state == .readingHead, exchange == nil, !transport.hasOutput else { return }
         // A request may wait in the socket, above all of a connection that was accepted just now.
         canRead = true
         advance()
-        if state == .readingHead, exchange == nil, !transport.hasOutput { close() }
+        if state == .readingHead, exchange == nil, !transport.hasOutput { endInOrder() }
     }
 
     func forEachExchange(_ body: (Exchange) -> Void) { if let exchange { body(exchange) } }
@@ -248,6 +266,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             endExchange(exchange)
         }
         state = .closed
+        handshakeEnded()
         worker.loop.end(registration)
         worker.recycle(input.take())
         transport.close()

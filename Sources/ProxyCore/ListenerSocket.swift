@@ -11,10 +11,12 @@ final class ListenerSocket: EventHandler {
     private let isShared: Bool
     private let worker: Worker
     private var registration = Registration.none
-    /// Connections wait in the kernel because of a cap or used-up descriptors.
+    /// Connections wait in the kernel because of handshakes under way or used-up descriptors.
     private var isBehind = false
     /// Let go when descriptors are used up, to accept and close one connection instead of leaving it hanging.
     private var spareDescriptor: CInt = -1
+    private var handshakes = HandshakeQueue<DownstreamConnection>()
+    private var isStopping = false
 
     /// `isShared`: other workers accept on the same socket.
     init(socket: CInt, isShared: Bool, settings: ListenerSettings, worker: Worker) {
@@ -36,6 +38,7 @@ final class ListenerSocket: EventHandler {
 
     /// Accepts what already waits, then no more.
     func stop() {
+        isStopping = true
         // A queue holds 4,096; whoever comes meanwhile may wait in vain, as if they had come later.
         for _ in 0..<8 where !acceptAll() {}
         worker.loop.end(registration, of: socket)
@@ -56,7 +59,12 @@ final class ListenerSocket: EventHandler {
     private func acceptAll() -> Bool {
         isBehind = false
         openSpareDescriptor()
+        handshakes.turnBegan(at: worker.loop.now)
         for _ in 0..<1024 {
+            guard mayAccept else {
+                tryAgainLater(after: 5_000_000)
+                return true
+            }
             var storage = sockaddr_storage()
             var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
             let number = unsafe accept(&storage, &length)
@@ -94,6 +102,38 @@ final class ListenerSocket: EventHandler {
                     descriptor: descriptor, place: place, peer: peer, peerPort: peerPort, settings: settings))
         }
         return false
+    }
+
+    // MARK: Handshakes
+
+    /// This worker's part of the handshakes that may be under way.
+    private var handshakesMax: Int {
+        let workers = worker.workerCount
+        return (settings.handshakesMax + workers - 1) / workers
+    }
+
+    /// Whether a handshake that begins now has room, at once or in another's place.
+    private var mayAccept: Bool {
+        settings.tls == nil || isStopping || handshakes.hasRoom(for: handshakesMax)
+    }
+
+    /// A handshake begins; the one that must make room for it ends.
+    func handshakeBegan(_ connection: DownstreamConnection) -> HandshakeQueue<DownstreamConnection>.Place {
+        if let displaced = handshakes.displaced(for: handshakesMax) {
+            worker.counters.handshakesDisplaced.add()
+            settings.connections.refusals.note(.handshakes, peer: displaced.peer)
+            displaced.close()
+        }
+        return handshakes.add(connection, at: worker.loop.now)
+    }
+
+    func handshakeWasAnswered(_ place: HandshakeQueue<DownstreamConnection>.Place) {
+        handshakes.wasAnswered(place, at: worker.loop.now)
+    }
+
+    func handshakeEnded(_ place: HandshakeQueue<DownstreamConnection>.Place) {
+        handshakes.remove(place)
+        if isBehind { worker.loop.callAgain(registration) }
     }
 
     private func admit(_ accepted: consuming AcceptedConnection) {
@@ -134,9 +174,9 @@ final class ListenerSocket: EventHandler {
         return connection
     }
 
-    private func tryAgainLater() {
+    private func tryAgainLater(after nanoseconds: UInt64 = 50_000_000) {
         isBehind = true
-        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: 50_000_000), for: registration)
+        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
     }
 
     /// Descriptors are used up: accepts one connection with the spare one and closes it. Another thread may take what

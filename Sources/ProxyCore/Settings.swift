@@ -16,6 +16,8 @@ public struct ListenerSettings: Sendable {
     public var connections: ConnectionCount
     /// Connections of one client, over all workers; `nil`: as many as there may be at all.
     public var connectionsPerAddressMax: Int?
+    /// TLS handshakes under way, over all workers.
+    public var handshakesMax: Int
     /// Peers that begin each connection with the PROXY protocol, and are believed; others are refused. `nil`: it is not
     /// spoken.
     public var proxyPeers: PeerSet?
@@ -44,7 +46,7 @@ public struct ListenerSettings: Sendable {
     public init(
         name: String, tls: TLSContext?, port: UInt16, connectionsMax: Int,
         connections: ConnectionCount = ConnectionCount(), connectionsPerAddressMax: Int? = nil,
-        proxyPeers: PeerSet? = nil, handshakeTimeout: UInt64,
+        handshakesMax: Int = 1024, proxyPeers: PeerSet? = nil, handshakeTimeout: UInt64,
         headTimeout: UInt64, bodyTimeout: UInt64, bodyProgressBytes: Int = ListenerSettings.bodyProgressBytesMin,
         idleTimeout: UInt64, tunnelIdleTimeout: UInt64,
         headLimits: HeadLimits, chunkExtensionBytesMax: Int, http2: HTTP2Settings = HTTP2Settings(),
@@ -56,6 +58,7 @@ public struct ListenerSettings: Sendable {
         self.connectionsMax = connectionsMax
         self.connections = connections
         self.connectionsPerAddressMax = connectionsPerAddressMax
+        self.handshakesMax = handshakesMax
         self.proxyPeers = proxyPeers
         self.handshakeTimeout = handshakeTimeout
         self.headTimeout = headTimeout

@@ -1,3 +1,4 @@
+internal import CLinux
 internal import EventLoop
 internal import Glibc
 internal import HTTPModel
@@ -15,6 +16,8 @@ struct Transport: ~Copyable {
     private let wire: TLSWire
     /// The last read left nothing in the socket.
     private(set) var isDrained = false
+    /// Our direction ends behind what waits.
+    private var isEnding = false
     /// Bytes the socket took, for the log and for deadlines of progress.
     private(set) var bytesSent: UInt64 = 0
 
@@ -47,6 +50,8 @@ struct Transport: ~Copyable {
         }
     }
     var hasOutput: Bool { !output.isEmpty }
+    /// Whether anything was sent, or waits to be.
+    var hasWritten: Bool { bytesSent > 0 || hasOutput || hasGathered }
     var outputCount: Int { output.count }
     var hasGathered: Bool { !gathered.isEmpty }
 
@@ -148,17 +153,20 @@ struct Transport: ~Copyable {
             }
         }
         output.release()
+        if isEnding { _ = shutdown(descriptor.number, CInt(SHUT_WR)) }
         return true
     }
 
-    /// Ends our direction in order: close_notify, then FIN.
+    /// Ends our direction in order, behind what waits: close_notify, then FIN.
     mutating func shutDownOutput() {
+        guard !isEnding else { return }
+        isEnding = true
         _ = writeGathered()
         if tls != nil {
             tls?.closeNotify(descriptor.number)
             _ = flushWire()
         }
-        _ = shutdown(descriptor.number, CInt(SHUT_WR))
+        if output.isEmpty { _ = shutdown(descriptor.number, CInt(SHUT_WR)) }
     }
 
     /// Closes the socket now; every later use fails. What was gathered is sent first, as if it had been written.
@@ -183,6 +191,9 @@ struct Transport: ~Copyable {
         // Room for the one byte that is looked at and left where it is.
         return unsafe recv(descriptor.number, &byte, 1, flags) >= 0 || (errno != EAGAIN && errno != EINTR)
     }
+
+    /// Whether some of what the socket took is still on its way; asks the kernel.
+    var hasUnacknowledgedOutput: Bool { hasGathered || clinux_unacknowledged_bytes(descriptor.number) > 0 }
 
     /// The error a connect attempt ended with; zero when it succeeded.
     func takeSocketError() -> CInt {

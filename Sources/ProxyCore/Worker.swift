@@ -117,6 +117,9 @@ public final class Worker {
         for connection in Array(connections.values) { connection.forEachExchange(body) }
     }
 
+    /// Those of the process that share their listeners' connections, this one included.
+    var workerCount: Int { balance?.group.workerCount ?? 1 }
+
     /// Connections that are open now.
     public var connectionCount: Int { connections.count }
 
@@ -254,6 +257,8 @@ public struct WorkerCounters: Sendable {
     public let connectionsOpen: Gauge
     /// TLS handshakes that failed.
     public let handshakeFailures: Counter
+    /// TLS handshakes that made room for others.
+    public let handshakesDisplaced: Counter
     /// TLS handshakes that resumed a session.
     public let handshakesResumed: Counter
     /// Connections opened to upstreams.
@@ -293,6 +298,8 @@ public struct WorkerCounters: Sendable {
             "connections_handed_over_total", help: "Connections given to a worker that held fewer.")
         connectionsOpen = registry.gauge("connections_open", help: "Downstream connections open now.")
         handshakeFailures = registry.counter("tls_handshake_failures_total", help: "TLS handshakes that failed.")
+        handshakesDisplaced = registry.counter(
+            "tls_handshakes_displaced_total", help: "TLS handshakes under way that were ended to make room for others.")
         handshakesResumed = registry.counter("tls_handshakes_resumed_total", help: "TLS handshakes that resumed.")
         upstreamConnects = registry.counter("upstream_connects_total", help: "Connections opened to upstreams.")
         upstreamConnectFailures = registry.counter(

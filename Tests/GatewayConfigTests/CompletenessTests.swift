@@ -45,6 +45,7 @@ import Testing
             public_port: 443
             connections_max: 10
             connections_per_address_max: 5
+            handshakes_max: 7
             proxy_protocol: [10.0.0.0/8, "::1", unix]
             handshake_timeout: 1s
             head_timeout: 2s
@@ -191,6 +192,7 @@ import Testing
         #expect(clients.issuer == "partners" && clients.roles.isEmpty && clients.prefix == "p:")
         #expect(configuration.tickets == .init(rotation: .hours(1), keysPath: "secret"))
         #expect(listener.publicPort == 443)
+        #expect(listener.handshakesMax == 7)
         #expect(listener.connectionsMax == 10 && listener.fieldsMax == 50 && listener.headBytesMax == 8192)
         #expect(listener.handshakeTimeout == .seconds(1) && listener.headTimeout == .seconds(2))
         #expect(listener.bodyTimeout == .seconds(3) && listener.idleTimeout == .seconds(4))

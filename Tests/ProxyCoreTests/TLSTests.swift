@@ -35,7 +35,8 @@ struct TLSTests {
 
     /// The worker does its work: a client without whims gets its answer.
     private func expectHealthy(_ gateway: TestGateway) throws {
-        #expect(isServed(try TLSClient(gateway)))
+        // Where a handshake has little time, a busy machine may need another try.
+        #expect(try (0..<5).contains { _ in isServed(try TLSClient(gateway)) })
         #expect(eventually { gateway.connectionCount == 0 })
     }
 
@@ -459,7 +460,8 @@ struct TLSTests {
             letSee(gateway)
             go.open()
             #expect(client.readAnswer().hasPrefix("HTTP/1.1 200"))
-            #expect(client.readToEnd().text.isEmpty)
+            let (rest, endsInOrder) = client.readToEnd()
+            #expect(rest.isEmpty && endsInOrder)
             #expect(eventually { gateway.connectionCount == 0 })
             #expect(gateway.record.ends(1).map(\.status) == [200])
         }
@@ -496,6 +498,54 @@ struct TLSTests {
             #expect(client.readAnswer().hasPrefix("HTTP/1.1 200"))
             let (rest, endsInOrder) = client.readToEnd()
             #expect(rest.isEmpty && endsInOrder)
+        }
+    }
+
+    @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION], [true, false])
+    func `an idle connection ends with close_notify, when its time is over and when the gateway stops`(
+        version: CInt, isDrain: Bool
+    ) throws {
+        try withTLS(listener: { $0.idleTimeout = isDrain ? $0.idleTimeout : Self.short }) { gateway in
+            let client = try TLSClient(gateway, .init(version: version))
+            #expect(isServed(client))
+            let isDrained = isDrain ? gateway.drain() : nil
+            let (rest, endsInOrder) = client.readToEnd()
+            #expect(rest.isEmpty && endsInOrder)
+            client.peer.close()
+            #expect(eventually { gateway.connectionCount == 0 && isDrained?.isSet != false })
+        }
+    }
+
+    @Test func `a connection that asks nothing ends with close_notify`() throws {
+        try withTLS(listener: { $0.headTimeout = Self.short }) { gateway in
+            let client = try TLSClient(gateway)
+            #expect(client.handshake())
+            let (rest, endsInOrder) = client.readToEnd()
+            #expect(rest.isEmpty && endsInOrder)
+        }
+    }
+
+    @Test(arguments: [
+        "HTTP/1.1 200 OK\r\n\r\nbeginning", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbeginning",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nbeginning\r\n",
+    ])
+    func `an answer that is cut does not end with close_notify`(beginning: String) throws {
+        let gates = [Gate(), Gate()]
+        let upstream = try FakeUpstream { peer, index in
+            _ = peer.readMessage()
+            peer.send(beginning)
+            gates[index].wait()
+            peer.reset()
+        }
+        try withGateway(upstream, tls: try certificates.context()) { gateway in
+            for (minor, go) in gates.enumerated() {
+                let client = try TLSClient(gateway)
+                #expect(client.handshake())
+                client.send("GET / HTTP/1.\(minor)\r\nHost: a.test\r\n\r\n")
+                #expect(client.read(until: "beginning").hasPrefix("HTTP/1.1 200"))
+                go.open()
+                #expect(!client.readToEnd().endsInOrder)
+            }
         }
     }
 

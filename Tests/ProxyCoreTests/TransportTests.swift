@@ -6,7 +6,7 @@ import Testing
 @testable import ProxyCore
 
 /// A transport on one end of a pair of sockets, and the other end.
-private struct Pair: ~Copyable {
+private final class Pair {
     var transport: Transport
     let peer: Descriptor
     let pool = ByteBufferPool(bufferCapacity: 16_384, spareMax: 1)
@@ -19,7 +19,7 @@ private struct Pair: ~Copyable {
         peer = Descriptor(adopting: ends[1])
     }
 
-    mutating func gather(_ bytes: [UInt8]) -> Bool { transport.gather(bytes.span, pool) }
+    func gather(_ bytes: [UInt8]) -> Bool { transport.gather(bytes.span, pool) }
 
     /// What has arrived, at most 64 KiB; `nil` when the direction has ended.
     func received() -> [UInt8]? {
@@ -33,7 +33,7 @@ private struct Pair: ~Copyable {
 
 @Suite struct TransportTests {
     @Test func `what is gathered leaves when it is told to, in one piece`() throws {
-        var pair = try Pair()
+        let pair = try Pair()
         #expect(pair.gather([1, 2]))
         #expect(pair.gather([3]))
         #expect(pair.transport.hasGathered)
@@ -44,7 +44,7 @@ private struct Pair: ~Copyable {
     }
 
     @Test func `what is written comes behind what was gathered`() throws {
-        var pair = try Pair()
+        let pair = try Pair()
         #expect(pair.gather([1]))
         #expect(pair.transport.write(([2, 3] as [UInt8]).span))
         #expect(!pair.transport.hasGathered)
@@ -52,7 +52,7 @@ private struct Pair: ~Copyable {
     }
 
     @Test(arguments: [true, false]) func `what was gathered leaves before the end`(endsOneDirection: Bool) throws {
-        var pair = try Pair()
+        let pair = try Pair()
         #expect(pair.gather([1]))
         if endsOneDirection { pair.transport.shutDownOutput() } else { pair.transport.close() }
         #expect(pair.received() == [1])
@@ -60,7 +60,7 @@ private struct Pair: ~Copyable {
     }
 
     @Test func `8 KiB are gathered and not a byte more`() throws {
-        var pair = try Pair()
+        let pair = try Pair()
         #expect(!pair.gather(Array(repeating: 0, count: 8193)))
         #expect(pair.gather(Array(repeating: 0, count: 8000)))
         #expect(!pair.gather(Array(repeating: 0, count: 193)))
@@ -70,7 +70,7 @@ private struct Pair: ~Copyable {
     }
 
     @Test func `nothing is gathered behind bytes that the socket has not taken`() throws {
-        var pair = try Pair()
+        let pair = try Pair()
         let block = [UInt8](repeating: 7, count: 65_536)
         while !pair.transport.hasOutput { #expect(pair.transport.write(block.span)) }
         #expect(!pair.gather([1]))

@@ -47,6 +47,16 @@ struct UpstreamPlacesTests {
         eventually { gateway.places?.counts.waiting == count }
     }
 
+    /// Two clients: the request `/1` is at the endpoint, `/2` waits.
+    private func oneWaits(_ held: Held, _ gateway: TestGateway) throws -> (Peer, Peer) {
+        let (first, second) = (try gateway.connect(), try gateway.connect())
+        first.send(get("/1"))
+        #expect(eventually { held.arrived == ["/1"] })
+        second.send(get("/2"))
+        #expect(waits(1, gateway))
+        return (first, second)
+    }
+
     private func shows(_ line: String, _ gateway: TestGateway) -> Bool {
         gateway.registry.prometheusText().split(separator: "\n").contains { $0 == line }
     }
@@ -78,12 +88,7 @@ struct UpstreamPlacesTests {
     @Test func `who comes when the queue is full is refused at once, and served later on the same connection`() throws {
         let held = try Held()
         try withGateway(held.upstream, bounds: .init(exchangesMax: 1, queueMax: 1)) { gateway in
-            let first = try gateway.connect()
-            first.send(get("/1"))
-            #expect(eventually { held.arrived == ["/1"] })
-            let second = try gateway.connect()
-            second.send(get("/2"))
-            #expect(waits(1, gateway))
+            let (first, second) = try oneWaits(held, gateway)
             let third = try gateway.connect()
             third.send(get("/3"))
             let refused = third.readMessage()
@@ -140,18 +145,14 @@ struct UpstreamPlacesTests {
     func `a client that leaves is taken out of the queue`(isInOrder: Bool) throws {
         let held = try Held()
         try withGateway(held.upstream, bounds: .init(exchangesMax: 1, queueMax: 5)) { gateway in
-            let first = try gateway.connect()
-            first.send(get("/1"))
-            #expect(eventually { held.arrived == ["/1"] })
-            let second = try gateway.connect()
-            second.send(get("/2"))
-            #expect(waits(1, gateway))
+            let (first, second) = try oneWaits(held, gateway)
             let third = try gateway.connect()
             third.send(get("/3"))
             #expect(waits(2, gateway))
             isInOrder ? second.close() : second.reset()
             #expect(waits(1, gateway))
             held.answer("/1", "/2", "/3")
+            #expect(first.readMessage().body == "/1")
             #expect(third.readMessage().body == "/3")
             #expect(held.arrived == ["/1", "/3"])
             let ended = gateway.record.ends(1)[0]

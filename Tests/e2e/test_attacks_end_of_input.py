@@ -144,15 +144,21 @@ class HalfClosing:
         self.peer = connect(gateway.https_port)
         self._do(self._session.do_handshake)
         assert self._session.selected_alpn_protocol() == protocol
+        #: Whether the other side has said by close_notify that it is done.
+        self.was_told = False
 
     def sendall(self, data: bytes) -> None:
         self._do(lambda: self._session.write(data))
 
     def recv(self, count: int) -> bytes:
         try:
-            return self._do(lambda: self._session.read(count))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            data = self._do(lambda: self._session.read(count))
+        except ssl.SSLEOFError:
             return b""
+        except ssl.SSLZeroReturnError:  # What it says where both have said so.
+            data = b""
+        self.was_told = not data
+        return data
 
     def settimeout(self, seconds: float) -> None:
         self.peer.settimeout(seconds)
@@ -212,7 +218,7 @@ def test_a_client_of_tls_that_ends_its_direction_gets_its_answer(lone, data: byt
         upstream.wait_for_requests(1)
         released.set()
         assert read_response(client).body == b"ok"
-        assert client.recv(10) == b"", "and then the connection ends"
+        assert client.recv(10) == b"" and client.was_told, "and then the connection ends"
 
 
 @pytest.mark.parametrize("notifies", [True, False], ids=["close_notify", "FIN alone"])
@@ -238,9 +244,72 @@ def test_a_client_of_http2_that_ends_its_direction_ends_its_connection(lone, who
         client.end(notifies)
         connection.until_closed()
         assert [connection.streams[stream].status for stream in streams] == [None] * 3
+        assert not client.was_told, "nothing says that this was all"
     for _ in range(len(upstream.connections)):
         assert ended.acquire(timeout=20), "an exchange goes on for nobody"
     wait_until(lambda: gateway.metrics()["connections_open"] == 0, "the connection is closed")
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+@pytest.mark.parametrize("who", ["the client", "idle_timeout", "a stop"])
+def test_a_connection_of_tls_that_nobody_uses_ends_with_close_notify(start_gateway, lone, protocol: str, who: str):
+    gateway = start_gateway({"raw": lone[1].port}, {"stop_timeout": "5s"}, is_started=False)
+    gateway.configuration["listeners"][0]["idle_timeout"] = "300ms" if who == "idle_timeout" else "60s"
+    gateway.write()
+    gateway.start()
+    with contextlib.closing(HalfClosing(gateway, protocol)) as client:
+        connection = http2.Connection(client) if protocol == "h2" else None
+        if connection:
+            assert connection.get("/nothing").status == 404
+        else:
+            client.sendall(b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert read_response(client).status == 404
+        if who == "the client":
+            client.end(notifies=True)
+        elif who == "a stop":
+            gateway.program.signal(signal.SIGTERM)
+        if connection:
+            connection.until_closed()
+        else:
+            assert client.recv(10) == b""
+        assert client.was_told
+
+
+# Both talk: what ends the connection is read by who goes on sending
+
+
+PIECE = bytes(100_000)
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("status", [400, 404, 431])
+def test_a_refusal_is_read_by_a_client_that_first_sends_all_it_has(lone, status: int, is_secure: bool):
+    gateway, _ = lone
+    openings = {
+        400: b"Content-Length: 4\r\nContent-Length: 5\r\n\r\n",
+        404: b"Content-Length: 100000000000\r\n\r\n",
+        431: b"X: " + b"x" * 20_000,
+    }
+    with gateway.connect(plain=not is_secure) as peer:
+        peer.sendall(b"POST /nothing HTTP/1.1\r\n" + HOST + openings[status])
+        for _ in range(30):
+            time.sleep(0.01)  # The answer, and the end behind it, are there long before the last piece.
+            peer.sendall(PIECE)
+        received, closed = read_all(peer)
+    assert [answer.status for answer in responses(received)] == [status]
+    assert closed
+
+
+def test_a_goaway_is_read_by_a_client_that_first_sends_all_it_has(lone):
+    gateway, _ = lone
+    with gateway.http2() as connection:
+        connection.ping()
+        connection.send(http2.window_update(0, 0))
+        for _ in range(30):
+            time.sleep(0.01)
+            connection.socket.sendall(PIECE)
+        connection.until_closed()
+        assert connection.goaway == http2.PROTOCOL_ERROR
 
 
 @pytest.mark.parametrize("version", VERSIONS)

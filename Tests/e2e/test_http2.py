@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from support import http2
+from support.clients import HOST
 from support.gateway import Gateway, route
 from support.http2 import Connection
 from support.processes import wait_until
@@ -364,17 +365,8 @@ def switch(connection: UpstreamConnection) -> None:
 
 
 def open_tunnel(connection: Connection, path: str = "/public/ws", **replaced: str) -> int:
-    fields = {
-        ":method": "CONNECT",
-        ":protocol": "websocket",
-        ":scheme": "https",
-        ":path": path,
-        ":authority": "raw.demo.localhost",
-        "sec-websocket-version": "13",
-        "sec-websocket-protocol": "chat",
-        "origin": "https://raw.demo.localhost",
-    }
-    return connection.open(list({**fields, **replaced}.items()), ends=False)
+    asked = {"sec-websocket-protocol": "chat", "origin": f"https://{HOST}"}
+    return connection.open(http2.connect_fields(path, **{**asked, **replaced}), ends=False)
 
 
 def test_a_websocket_within_a_stream(gateway: Gateway, upstream: FakeUpstream):

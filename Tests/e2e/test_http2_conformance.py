@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from support import http2
+from support.clients import HOST
 from support.echo import Echo, said_back
 from support.gateway import Gateway
 from support.http2 import (
@@ -192,7 +193,7 @@ BEGINNINGS = {
     "http2 3.4 the preface in small letters": (PREFACE.lower() + http2.settings(), {G1}),
     "http2 3.4 the preface cut short": (PREFACE[:-1] + http2.settings(), {G1}),
     "http2 3.4 the preface twice": (PREFACE + PREFACE + http2.settings(), {G1, G6}),
-    "http2 3.4 HTTP/1.1": (b"GET /public/smuggled HTTP/1.1\r\nHost: raw.demo.localhost\r\n\r\n", {G1}),
+    "http2 3.4 HTTP/1.1": (f"GET /public/smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode(), {G1}),
     "http2 3.4 no preface": (http2.settings() + head(1), {G1}),
     "http2 3.4 HEADERS for SETTINGS": (PREFACE + head(1), {G1}),
     "http2 3.4 PING for SETTINGS": (PREFACE + ping(), {G1}),
@@ -850,8 +851,8 @@ MESSAGES: Table = {
     },
     "http2 8.3.1 asterisk of OPTIONS": (whole(literal(pseudo("*", "OPTIONS"))), {ALIVE, SERVED}),
     "http2 8.3.1 asterisk of GET": (whole(literal(pseudo("*"))), {R1}),
-    "http2 8.3.1 host for authority": (whole(lawful(("host", "raw.demo.localhost"), without=":authority")), {SERVED}),
-    "http2 8.3.1 both alike": (whole(lawful(("host", "raw.demo.localhost"))), {SERVED}),
+    "http2 8.3.1 host for authority": (whole(lawful(("host", HOST), without=":authority")), {SERVED}),
+    "http2 8.3.1 both alike": (whole(lawful(("host", HOST))), {SERVED}),
     "http2 8.3.1 both unlike": (whole(lawful(("host", "iam.demo.localhost"))), {R1}),
     "http2 8.1.1 less than declared": (started(("content-length", "3")) + data(1, b"ab", END_STREAM), {R1}),
     "http2 8.1.1 more than declared": (started(("content-length", "3")) + data(1, b"abcd", END_STREAM), {R1}),
@@ -912,7 +913,7 @@ def indexed(number: int) -> bytes:
 #: A literal that is added to the table, for the cases that need an entry in it.
 ENTRY = literal([("x-entry", "value")], http2.LITERAL_INDEXED)
 PATH_1 = literal([(":path", path(1))])
-AUTHORITY = literal([(":authority", "raw.demo.localhost")])
+AUTHORITY = literal([(":authority", HOST)])
 #: `:method: GET`, `:scheme: https` by their indices, the rest as literals.
 SHORT = indexed(2) + indexed(7) + AUTHORITY + PATH_1
 HUFFMAN_A = b"\x81\x1f"

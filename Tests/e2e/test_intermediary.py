@@ -61,6 +61,15 @@ def test_9110_7_6_2_a_count_that_is_none_is_refused(client: Client, raw_upstream
     assert not raw_upstream.requests
 
 
+@pytest.mark.parametrize("counts", ["5 5", "5 0", "0 5", "5 x"])
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "GET"])
+def test_9110_7_6_2_two_counts_are_none(client: Client, raw_upstream: FakeUpstream, method: str, counts: str):
+    fields = [("Max-Forwards" if number else "max-forwards", count) for number, count in enumerate(counts.split())]
+    assert client.ask("/public/x", fields, method=method).status == 400
+    assert client.ask("/public/x", [fields[0], ("Accept", "*/*"), fields[1]], method=method).status == 400
+    assert not raw_upstream.requests
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PATCH"])
 def test_9110_7_6_2_for_other_methods_it_means_nothing(client: Client, raw_upstream: FakeUpstream, method: str):
     assert client.ask("/public/x", [("Max-Forwards", "0")], method=method).status == 200

@@ -218,6 +218,16 @@ class Narrow:
     def wait_for(self, count: int) -> None:
         wait_until(lambda: self.waiting() == count, f"{count} wait")
 
+    @contextlib.contextmanager
+    def one_waits(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        """Two clients: the request `first` is with the application, `second` waits."""
+        with self.gateway.connect() as first, self.gateway.connect() as second:
+            first.sendall(get("first"))
+            self.upstream.wait_for_requests(1)
+            second.sendall(get("second"))
+            self.wait_for(1)
+            yield first, second
+
     def arrived(self) -> list[str]:
         return [request.target.removeprefix("/public/") for request in self.upstream.requests]
 
@@ -297,11 +307,7 @@ def test_nobody_is_served_who_is_gone(narrow: Narrow):
 
 def test_a_reload_that_gives_more_room_lets_those_in_who_wait(narrow: Narrow):
     gateway = narrow.gateway
-    with gateway.connect() as first, gateway.connect() as second:
-        first.sendall(get("first"))
-        narrow.upstream.wait_for_requests(1)
-        second.sendall(get("second"))
-        narrow.wait_for(1)
+    with narrow.one_waits() as (first, second):
         gateway.configuration["upstreams"]["raw"]["exchanges_max"] = 2
         gateway.reload()
         narrow.upstream.wait_for_requests(2)
@@ -314,11 +320,7 @@ def test_a_reload_that_gives_more_room_lets_those_in_who_wait(narrow: Narrow):
 
 def test_a_stop_serves_those_who_wait(narrow: Narrow):
     gateway = narrow.gateway
-    with gateway.connect() as first, gateway.connect() as second:
-        first.sendall(get("first"))
-        narrow.upstream.wait_for_requests(1)
-        second.sendall(get("second"))
-        narrow.wait_for(1)
+    with narrow.one_waits() as (first, second):
         stopping = threading.Thread(target=gateway.stop)
         stopping.start()
         wait_until(lambda: "gateway.draining" in gateway.log(), "it stops")
@@ -393,7 +395,13 @@ def scarce(upstream: FakeUpstream, start_gateway: Callable[..., Gateway]) -> Gat
     assert is_served(unlimited)
     limit = address_space(unlimited) + 100 * MIB
     unlimited.stop()
-    gateway = start_gateway({"raw": upstream.port}, changes, prefix=["prlimit", f"--as={limit}", "--"])
+    gateway = start_gateway(
+        {"raw": upstream.port}, changes, is_started=False, prefix=["prlimit", f"--as={limit}", "--"]
+    )
+    # Handshakes have a bound of their own, long before memory is short.
+    gateway.configuration["listeners"][0]["handshakes_max"] = 1_000_000
+    gateway.write()
+    gateway.start()
     assert is_served(gateway)
     return gateway
 

@@ -80,6 +80,7 @@ struct SnapshotBuilder {
                     connectionsMax: listener.connectionsMax,
                     connections: sockets.connections(of: name) ?? ConnectionCount(),
                     connectionsPerAddressMax: listener.connectionsPerAddressMax,
+                    handshakesMax: listener.handshakesMax,
                     proxyPeers: listener.proxyProtocol.isEmpty ? nil : PeerSet(listener.proxyProtocol),
                     handshakeTimeout: listener.handshakeTimeout.nanosecondsForTimers,
                     headTimeout: listener.headTimeout.nanosecondsForTimers,

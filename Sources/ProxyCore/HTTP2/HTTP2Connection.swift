@@ -39,6 +39,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     /// No further request is wanted, by either side.
     private var isEnding = false
     private var lingeredBytes = 0
+    /// When lingering is over, whatever still comes; in nanoseconds.
+    private var lingerEnds: UInt64 = 0
     /// Of the session's memory, as it was last booked.
     private var bytesBooked = 0
 
@@ -76,7 +78,8 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     // MARK: Events
 
     func ready(_ readiness: Readiness) {
-        guard readiness.isDisjoint(with: [.error, .hangUp]) else {
+        // Both directions have ended while the connection lingers: what the client sent before is still to be read.
+        guard !readiness.contains(.error), !readiness.contains(.hangUp) || state == .lingering else {
             close(step: "connection")
             return
         }
@@ -136,7 +139,11 @@ final class HTTP2Connection: EventHandler, ServedConnection {
             switch result {
             case .bytes(let count): state == .serving ? receive(buffer.bytes) : discard(count)
             case .wouldBlock: canRead = false
-            case .closed, .failed: close(step: "connection")
+            case .closed:
+                // What is under way is cut, and must not look as if it ended in order.
+                if streams.isEmpty, !transport.hasOutput { transport.shutDownOutput() }
+                close(step: "connection")
+            case .failed: close(step: "connection")
             }
             worker.largeBuffers.give(buffer)
         }
@@ -184,6 +191,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
 
     private func discard(_ count: Int) {
         lingeredBytes += count
+        deadlines.linger = min(lingerEnds, deadline(after: DownstreamConnection.lingerTimeout))
         if lingeredBytes > DownstreamConnection.lingerBytesMax { close(step: "connection") }
     }
 
@@ -284,6 +292,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     /// The gateway stops, or what the connection came under is over: the client is told, what it sends until it knows is
     /// served, and the connection ends with the last exchange (RFC 9113 section 6.8).
     func drain() {
+        if lingerEnds > 0 { lingerEnds = min(lingerEnds, deadline(after: DownstreamConnection.lingerTimeout)) }
         guard state == .serving, deadlines.drain == 0, !isEnding else { return }
         session.announceEnd()
         deadlines.drain = deadline(after: HTTP2Connection.drainNotice)
@@ -311,6 +320,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         transport.shutDownOutput()
         deadlines = HTTP2Deadlines()
         deadlines.linger = deadline(after: DownstreamConnection.lingerTimeout)
+        lingerEnds = worker.isDraining ? deadlines.linger : deadline(after: DownstreamConnection.lingerMax)
         canRead = true
         worker.loop.callAgain(registration)
     }

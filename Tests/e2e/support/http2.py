@@ -85,6 +85,12 @@ def pseudo(path: str = "/", method: str = "GET", authority: str = "raw.demo.loca
     return [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)]
 
 
+def connect_fields(path: str, **more: str) -> Fields:
+    """An extended CONNECT for a WebSocket (RFC 8441 section 4); a name of `more` replaces one that is there."""
+    fields = {**dict(pseudo(path, "CONNECT")), ":protocol": "websocket", "sec-websocket-version": "13"}
+    return list({**fields, **more}.items())
+
+
 @dataclass
 class Stream:
     """What came back on one stream."""

@@ -161,15 +161,7 @@ class StreamOfHTTP2:
 
     def __init__(self, connection: http2.Connection, path: str):
         self.connection = connection
-        fields = {
-            ":method": "CONNECT",
-            ":protocol": "websocket",
-            ":scheme": "https",
-            ":path": path,
-            ":authority": "raw.demo.localhost",
-            "sec-websocket-version": "13",
-        }
-        self.number = connection.open(list(fields.items()), ends=False)
+        self.number = connection.open(http2.connect_fields(path), ends=False)
         self.answer = connection.streams[self.number]
         connection.until(lambda: self.answer.fields or self.answer.is_over, "the tunnel is open")
         assert self.answer.status == 200, self.answer
