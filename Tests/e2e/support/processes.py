@@ -15,10 +15,17 @@ from . import sanitizer
 ROOT = Path(__file__).resolve().parents[3]
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A TCP port that was free a moment ago, and that nobody here was given before."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 20, pause: float = 0.02) -> object:
