@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import sanitizer
 from support.gateway import COOKIE, Gateway, route
 from support.processes import wait_until
 from support.upstream import OK, FakeUpstream, UpstreamConnection
@@ -50,7 +51,9 @@ class Clock:
 
     def prefix(self) -> list[str]:
         """A command that becomes the gateway, with this clock."""
-        return ["env", f"LD_PRELOAD={self.library}", f"WALL_CLOCK_FILE={self._file}"]
+        # What a sanitizer needs stays loaded, too.
+        libraries = f"{self.library} {sanitizer.ENVIRONMENT.get('LD_PRELOAD', '')}"
+        return ["env", f"LD_PRELOAD={libraries}", f"WALL_CLOCK_FILE={self._file}"]
 
 
 def script(connection: UpstreamConnection) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import sanitizer
 from .bystander import Bystander
 from .gateway import ROUTES, Gateway, certificates, route
 from .http2 import Connection
@@ -19,7 +20,7 @@ from .processes import wait_until
 from .resources import MIB, Resources
 from .upstream import OK, FakeUpstream, UpstreamConnection
 
-SECONDS, SECONDS_MAX = 1.5, 30
+SECONDS, SECONDS_MAX = 1.5, 30 * sanitizer.PATIENCE
 LARGE = 4 * MIB
 #: What an attack may leave behind in resident memory: allocators keep some of what they were given back.
 GROWTH_MAX = 24 * MIB

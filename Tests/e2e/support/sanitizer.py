@@ -25,7 +25,7 @@ LEFT_OUT = {
     "test_endurance.py::test_faults_leave_no_memory_and_no_descriptor_behind": _MEMORY,
     "test_upstream_faults.py::test_a_large_download_to_a_slow_client_stays_in_bounded_memory": _MEMORY,
     "test_upstream_faults.py::test_a_large_upload_to_a_slow_upstream_stays_in_bounded_memory": _MEMORY,
-    "test_bad_configuration.py": _LIMITED,
+    "test_overload.py::test_when_memory_is_short": _LIMITED,
     "test_image.py": "what the executable loads: a sanitizer's library is no part of the product",
     "test_browser.py": "the pages in a browser: none of it is the gateway's memory",
 }
