@@ -7,7 +7,7 @@ import Testing
 
 /// A transport on one end of a pair of sockets, and the other end.
 private final class Pair {
-    var transport: Transport
+    private(set) var transport: Transport
     let peer: Descriptor
     let pool = ByteBufferPool(bufferCapacity: 16_384, spareMax: 1)
 
@@ -19,7 +19,18 @@ private final class Pair {
         peer = Descriptor(adopting: ends[1])
     }
 
+    var hasGathered: Bool { transport.hasGathered }
+    var hasOutput: Bool { transport.hasOutput }
+
     func gather(_ bytes: [UInt8]) -> Bool { transport.gather(bytes.span, pool) }
+
+    func sendGathered() -> Bool { transport.sendGathered(pool) }
+
+    func write(_ bytes: [UInt8]) -> Bool { transport.write(bytes.span) }
+
+    func end(_ endsOneDirection: Bool) {
+        if endsOneDirection { transport.shutDownOutput() } else { transport.close() }
+    }
 
     /// What has arrived, at most 64 KiB; `nil` when the direction has ended.
     func received() -> [UInt8]? {
@@ -36,25 +47,25 @@ private final class Pair {
         let pair = try Pair()
         #expect(pair.gather([1, 2]))
         #expect(pair.gather([3]))
-        #expect(pair.transport.hasGathered)
+        #expect(pair.hasGathered)
         #expect(pair.received() == [])
-        #expect(pair.transport.sendGathered(pair.pool))
-        #expect(!pair.transport.hasGathered && !pair.transport.hasOutput)
+        #expect(pair.sendGathered())
+        #expect(!pair.hasGathered && !pair.hasOutput)
         #expect(pair.received() == [1, 2, 3])
     }
 
     @Test func `what is written comes behind what was gathered`() throws {
         let pair = try Pair()
         #expect(pair.gather([1]))
-        #expect(pair.transport.write(([2, 3] as [UInt8]).span))
-        #expect(!pair.transport.hasGathered)
+        #expect(pair.write([2, 3]))
+        #expect(!pair.hasGathered)
         #expect(pair.received() == [1, 2, 3])
     }
 
     @Test(arguments: [true, false]) func `what was gathered leaves before the end`(endsOneDirection: Bool) throws {
         let pair = try Pair()
         #expect(pair.gather([1]))
-        if endsOneDirection { pair.transport.shutDownOutput() } else { pair.transport.close() }
+        pair.end(endsOneDirection)
         #expect(pair.received() == [1])
         #expect(pair.received() == nil)
     }
@@ -65,14 +76,14 @@ private final class Pair {
         #expect(pair.gather(Array(repeating: 0, count: 8000)))
         #expect(!pair.gather(Array(repeating: 0, count: 193)))
         #expect(pair.gather(Array(repeating: 0, count: 192)))
-        #expect(pair.transport.sendGathered(pair.pool))
+        #expect(pair.sendGathered())
         #expect(pair.received()?.count == 8192)
     }
 
     @Test func `nothing is gathered behind bytes that the socket has not taken`() throws {
         let pair = try Pair()
         let block = [UInt8](repeating: 7, count: 65_536)
-        while !pair.transport.hasOutput { #expect(pair.transport.write(block.span)) }
+        while !pair.hasOutput { #expect(pair.write(block)) }
         #expect(!pair.gather([1]))
     }
 }
