@@ -214,8 +214,9 @@ struct UpstreamPlacesTests {
 
     @Test func `a place is free again however its exchange ends`() throws {
         let upstream = try FakeUpstream { peer, number in
-            let request = peer.readMessage()
-            switch request.startLine.split(separator: " ")[1] {
+            // Nothing, where the client left before its request was sent.
+            switch peer.readMessage().startLine.split(separator: " ").dropFirst().first {
+            case nil: return
             case "/dies": return
             case "/malformed": peer.send("nonsense\r\n\r\n")
             case "/cut": peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
