@@ -2,9 +2,10 @@
 
 import subprocess
 
+import psutil
 import pytest
 import yaml
-from support.gateway import binary
+from support.gateway import Gateway, binary
 from support.processes import free_port, wait_until
 from support.upstream import FakeUpstream
 from support.wire import connect, read_response
@@ -35,11 +36,19 @@ def test_a_port_that_is_served_already_is_refused(start_gateway, upstream: FakeU
         assert read_response(peer).status == 200
 
 
+def addresses(gateway: Gateway, port: int) -> set[str]:
+    """Where the gateway listens on this port."""
+    sockets = psutil.Process(gateway.program.pid).net_connections("tcp")
+    return {entry.laddr.ip for entry in sockets if entry.status == psutil.CONN_LISTEN and entry.laddr.port == port}
+
+
 def test_a_reload_may_move_a_port_to_another_address(start_gateway, upstream: FakeUpstream):
     gateway = start_gateway({"raw": upstream.port})
     gateway.configuration["listeners"][1]["address"] = f"0.0.0.0:{gateway.plain_port}"
     gateway.reload()
-    wait_until(lambda: gateway.metrics()["config_reloads_total"] == 1, "the reload is taken")
+    # Whoever comes while the old address is being closed may still be taken there, and is turned away then.
+    wait_until(lambda: addresses(gateway, gateway.plain_port) == {"0.0.0.0"}, "the port has moved")
+    assert gateway.metrics()["config_reloads_total"] == 1
     with connect(gateway.plain_port) as peer:
         peer.sendall(ASK)
         assert read_response(peer).status == 200

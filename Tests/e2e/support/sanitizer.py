@@ -14,6 +14,9 @@ ENVIRONMENT = {"LD_PRELOAD": library} if (library := os.environ.get("SANITIZER_P
 #: How many times longer a wait for the gateway may be, and how many times slower it is.
 PATIENCE = {"address": 2, "thread": 4}.get(NAME, 1)
 
+#: Threads that it starts for itself.
+THREADS = 1 if NAME == "thread" else 0
+
 _MEMORY = "memory: a sanitizer has its own, and keeps what was freed"
 _COUNTS = "counts of instructions, system calls and allocations: a sanitizer makes its own"
 _LIMITED = "memory limited by the kernel: a sanitizer reserves more than any limit"
