@@ -69,7 +69,12 @@ extension DownstreamConnection {
     // MARK: Body
 
     func makeBodyReader(_ exchange: Exchange) -> BodyReader {
-        BodyReader(exchange.head.framing, extensionBytesMax: listener.settings.chunkExtensionBytesMax)
+        switch exchange.head.framing {
+        case .none: expectMuch(false)
+        case .length(let byteCount): expectMuch(byteCount > 65_536)
+        case .chunked: expectMuch(true)
+        }
+        return BodyReader(exchange.head.framing, extensionBytesMax: listener.settings.chunkExtensionBytesMax)
     }
 
     func readBody() -> Bool {

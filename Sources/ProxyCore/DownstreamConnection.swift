@@ -183,6 +183,13 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
 
     private func handshakeEnded() { if let place = handshakePlace.take() { listener.handshakeEnded(place) } }
 
+    /// Reads a large body in large pieces, and books the memory that this takes.
+    func expectMuch(_ isMuch: Bool) {
+        guard isSecure, isMuch != transport.expectsMuch else { return }
+        transport.expectMuch(isMuch)
+        place?.hold(DownstreamConnection.secureBytesEstimate + (isMuch ? Transport.largeReadByteCount : 0))
+    }
+
     private func becomeHTTP2() {
         var taken = Transport(Descriptor(adopting: -1), tls: nil, wire: worker.wire)
         swap(&taken, &transport)

@@ -108,11 +108,30 @@ extension DownstreamSide {
         if input.isEmpty {
             guard readBody() else { return false }
         }
+        if requestBody.isBare, input.count <= requestBody.readableMax {
+            return passBody(exchange, to: upstream) && state == .exchanging
+        }
         var build = worker.largeBuffers.take()
         let isLawful = takeBody(exchange, asChunks: exchange.head.framing == .chunked, into: &build)
         if isLawful, !build.isEmpty { upstream.write(build.bytes) }
         worker.largeBuffers.give(build)
         return isLawful && state == .exchanging
+    }
+
+    /// Passes all of `input` on as it came; `false` when the exchange has failed.
+    private func passBody(_ exchange: Exchange, to upstream: UpstreamConnection) -> Bool {
+        var source = input.take()
+        let (consumed, _) = requestBody.next(source.bytes)
+        exchange.requestBodyBytes &+= UInt64(consumed)
+        guard exchange.requestBodyBytes <= exchange.bodyBytesMax else {
+            fail(ExchangeError(side: .downstream, step: "request.body", status: 413))
+            return false
+        }
+        upstream.write(source.bytes)
+        source.removeAll()
+        restore(&source)
+        if requestBody.isFinished { clearDeadline() }
+        return true
     }
 
     /// Moves body bytes from `input` into `build`, as chunks or bare; `false` when the exchange has failed.

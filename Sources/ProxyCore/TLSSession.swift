@@ -120,6 +120,9 @@ enum IOResult: Equatable {
         return .bytes(total)
     }
 
+    /// How much ciphertext is read at once, from when the buffer is empty; at least a record.
+    mutating func setReadBuffer(_ byteCount: Int) { unsafe SSL_set_default_read_buffer_len(session, byteCount) }
+
     /// Encrypts all the bytes into the wire's output.
     mutating func write(_ descriptor: CInt, _ bytes: Span<UInt8>) -> Bool {
         wire.prepare(descriptor)

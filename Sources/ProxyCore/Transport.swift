@@ -16,6 +16,7 @@ struct Transport: ~Copyable {
     private let wire: TLSWire
     /// The last read left nothing in the socket.
     private(set) var isDrained = false
+    private(set) var expectsMuch = false
     /// Our direction ends behind what waits.
     private var isEnding = false
     /// Bytes the socket took, for the log and for deadlines of progress.
@@ -54,6 +55,12 @@ struct Transport: ~Copyable {
     var hasWritten: Bool { bytesSent > 0 || hasOutput || hasGathered }
     var outputCount: Int { output.count }
     var hasGathered: Bool { !gathered.isEmpty }
+
+    /// Makes the next reads of TLS as large as those of other bytes always are, or small again.
+    mutating func expectMuch(_ isMuch: Bool) {
+        expectsMuch = isMuch
+        tls?.setReadBuffer(isMuch ? Transport.largeReadByteCount : 0)
+    }
 
     /// Goes on with the TLS handshake; `bytes(0)` when it is done.
     mutating func handshake() -> IOResult {
@@ -223,6 +230,9 @@ struct Transport: ~Copyable {
         wire.output = produced
         return isUsable
     }
+
+    /// Four full records of TLS 1.3.
+    static let largeReadByteCount = 4 * (16_384 + 256)
 
     /// Within what a TLS record holds, and most answers of an application that are no files.
     private static let gatheredBytesMax = 8192
