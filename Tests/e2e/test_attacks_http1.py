@@ -155,6 +155,18 @@ def test_a_flood_hurts_nobody_else(target: Target, case: str):
     assert under_attack(target, attack).sent > 10_000
 
 
+def test_an_answer_in_tiny_chunks_hurts_nobody_else(target: Target):
+    """Without end, and read as fast as it comes."""
+
+    def attack(attacker: Attacker) -> None:
+        with attacker.gateway.connect() as peer:
+            peer.sendall(b"GET /public/tiny-chunks HTTP/1.1\r\n" + HOST + b"\r\n")
+            while attacker.goes_on and (block := peer.recv(1 << 20)):
+                attacker.sent += len(block)
+
+    assert under_attack(target, attack).sent > 1_000_000
+
+
 def push(attacker: Attacker, peer: socket.socket, block: bytes) -> bool:
     """Sends a block, and throws away what has come; `False` when the connection is over, or stands still."""
     try:

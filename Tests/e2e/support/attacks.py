@@ -35,6 +35,10 @@ def script(connection: UpstreamConnection) -> None:
         request = connection.read_request()
         if not request:
             return
+        if "/tiny-chunks" in request.target:
+            connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                connection.send(b"1\r\nx\r\n" * 10_000)
         if "/large" in request.target:
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
             for _ in range(LARGE // 65_536):
