@@ -70,6 +70,8 @@ final class UpstreamConnection: EventHandler {
     private func send(_ exchange: Exchange) {
         // Of an endpoint that was tried before this one.
         exchange.error = nil
+        // Now: the deadline of a connection that was kept may pass in this turn.
+        setDeadline(pool.settings.firstByteTimeout)
         isRequestDue = true
         if worker.loop.hasCompany { worker.turnEnd.add(self) } else { sendRequest() }
     }
@@ -79,7 +81,6 @@ final class UpstreamConnection: EventHandler {
         guard isRequestDue, let exchange else { return }
         isRequestDue = false
         exchange.sentAt = worker.loop.now
-        setDeadline(pool.settings.firstByteTimeout)
         if !exchange.outgoing.withBytes({ transport.write($0) }) {
             sendFailed = true
             canRead = true
@@ -128,10 +129,13 @@ final class UpstreamConnection: EventHandler {
             connectEnded()
             return
         }
-        guard !isRequestDue else {
-            // Nothing was asked yet: what is said now is no answer.
-            if transport.hasInput() { moveToFreshConnection() }
-            return
+        if isRequestDue {
+            // Nothing was asked yet: what a kept connection says now is no answer.
+            guard !hasServed || !transport.hasInput() else {
+                moveToFreshConnection()
+                return
+            }
+            sendRequest()
         }
         if readiness.contains(.writable), transport.hasOutput {
             if !transport.flush() {

@@ -180,6 +180,24 @@ struct FailureTests {
         }
     }
 
+    @Test func `a kept connection serves a request of the turn in which it would have been closed`() throws {
+        let upstream = try FakeUpstream { peer, _ in
+            while !peer.readMessage().startLine.isEmpty { peer.send(okResponse) }
+        }
+        try withGateway(upstream, upstream: { $0.keepAliveTimeout = 200 * TestGateway.millisecond }) { gateway in
+            let clients = try (0..<2).map { _ in try gateway.connect() }
+            clients[0].send(get("/"))
+            #expect(clients[0].readMessage().body == "ok")
+            #expect(eventually { gateway.connectionCount == 2 })
+            let held = gateway.hold()
+            for client in clients { client.send(get("/")) }
+            // The time of the one that is kept passes while the worker cannot see it.
+            #expect(!eventually(within: 300) { false })
+            held.open()
+            for client in clients { #expect(client.readMessage().body == "ok") }
+        }
+    }
+
     @Test func `bytes behind an answer's end go to nobody`() throws {
         let upstream = try FakeUpstream { _ in okResponse + "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison" }
         try withGateway(upstream) { gateway in
