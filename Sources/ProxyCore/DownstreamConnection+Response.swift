@@ -209,6 +209,7 @@ extension DownstreamConnection {
         requestBody = BodyReader()
         if keepsAlive, !mustEnd {
             state = .readingHead
+            expectMuch(false)
             if input.isEmpty { worker.recycle(input.take()) }
             setDeadline(transport.hasOutput ? listener.settings.bodyTimeout : listener.settings.idleTimeout)
             advance()

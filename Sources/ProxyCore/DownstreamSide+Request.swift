@@ -122,16 +122,20 @@ extension DownstreamSide {
     private func passBody(_ exchange: Exchange, to upstream: UpstreamConnection) -> Bool {
         var source = input.take()
         let (consumed, _) = requestBody.next(source.bytes)
-        exchange.requestBodyBytes &+= UInt64(consumed)
-        guard exchange.requestBodyBytes <= exchange.bodyBytesMax else {
-            fail(ExchangeError(side: .downstream, step: "request.body", status: 413))
-            return false
-        }
+        guard bodyFits(exchange, consumed) else { return false }
         upstream.write(source.bytes)
         source.removeAll()
         restore(&source)
         if requestBody.isFinished { clearDeadline() }
         return true
+    }
+
+    /// Counts `byteCount` more bytes of the body; answers 413 and returns `false` when they are over the cap.
+    private func bodyFits(_ exchange: Exchange, _ byteCount: Int) -> Bool {
+        exchange.requestBodyBytes &+= UInt64(byteCount)
+        guard exchange.requestBodyBytes > exchange.bodyBytesMax else { return true }
+        fail(ExchangeError(side: .downstream, step: "request.body", status: 413))
+        return false
     }
 
     /// Moves body bytes from `input` into `build`, as chunks or bare; `false` when the exchange has failed.
@@ -148,10 +152,8 @@ extension DownstreamSide {
             pieces += 1
             switch event {
             case .data(let range):
-                exchange.requestBodyBytes &+= UInt64(range.count)
-                guard exchange.requestBodyBytes <= exchange.bodyBytesMax else {
+                guard bodyFits(exchange, range.count) else {
                     source.removeAll()
-                    fail(ExchangeError(side: .downstream, step: "request.body", status: 413))
                     return false
                 }
                 if isChunked {

@@ -346,6 +346,27 @@ struct TLSTests {
         }
     }
 
+    @Test func `a connection reads in large pieces only while a large body comes`() throws {
+        let upstream = try FakeUpstream { _ in okResponse }
+        let body = String(repeating: "x", count: 50_000)
+        try withGateway(upstream, tls: try certificates.context()) { gateway in
+            func readsLargePieces() -> Bool? {
+                gateway.onWorker { worker, _ in
+                    worker.connections.values.contains { ($0 as? DownstreamConnection)?.transport.expectsMuch == true }
+                }
+            }
+            let client = try TLSClient(gateway)
+            #expect(client.handshake())
+            for framing in ["Content-Length: 100000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n186a0\r\n"] {
+                client.send("POST / HTTP/1.1\r\nHost: h\r\n" + framing + body)
+                #expect(eventually { readsLargePieces() == true })
+                client.send(body + (framing.hasPrefix("T") ? "\r\n0\r\n\r\n" : ""))
+                #expect(client.readAnswer().hasPrefix("HTTP/1.1 200"))
+                #expect(eventually { readsLargePieces() == false })
+            }
+        }
+    }
+
     @Test func `bytes that keep coming do not draw a handshake out`() throws {
         try withTLS(listener: { $0.handshakeTimeout = Self.short }) { gateway in
             let client = try TLSClient(gateway)

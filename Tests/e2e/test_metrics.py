@@ -228,6 +228,7 @@ def test_limits(counting: Gateway):
 
 
 def test_connections(counting: Gateway):
+    wait_until(lambda: counting.metrics()["connections_open"] == 0, "those of other tests are closed")
     with contextlib.ExitStack() as stack:
 
         def act() -> None:
@@ -245,7 +246,6 @@ def test_connections(counting: Gateway):
                 "connections_handed_over_total": 0,
             },
         )
-    moved(counting, lambda: None, {"connections_open": 0})
     wait_until(lambda: counting.metrics()["connections_open"] == 0, "all are closed")
 
 
