@@ -61,12 +61,12 @@ extension DownstreamConnection {
         guard state == .lingering else { return }
         if lingeredBytes > before, lingerEnds > 0 {
             let end = min(lingerEnds, lingerEnd(after: DownstreamConnection.lingerTimeout))
-            worker.loop.setDeadline(MonotonicInstant(nanoseconds: end), for: registration)
+            loop.setDeadline(MonotonicInstant(nanoseconds: end), for: registration)
         }
         if canRead { callAgain() }
     }
 
-    func lingerEnd(after nanoseconds: UInt64) -> UInt64 { worker.loop.now.nanoseconds &+ nanoseconds }
+    func lingerEnd(after nanoseconds: UInt64) -> UInt64 { loop.now.nanoseconds &+ nanoseconds }
 
     /// How long a client may be silent before it has read its answer, and how long it may go on sending at most.
     static let lingerTimeout: UInt64 = 2_000_000_000

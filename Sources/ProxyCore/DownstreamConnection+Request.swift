@@ -56,7 +56,7 @@ extension DownstreamConnection {
 
     /// Answers a request whose head is not read to its end, and closes.
     private func refuse(_ exchange: Exchange, _ error: ExchangeError) -> Bool {
-        exchange.startedAt = worker.loop.now
+        exchange.startedAt = loop.now
         headByteCount = 0
         keepsAlive = false
         clientEnds = false

@@ -17,10 +17,9 @@ extension DownstreamConnection {
 
     /// Writes the answer's head with the framing that suits this client.
     func writeHead(
-        _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, _ framing: ResponseFraming,
+        _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, _ framing: ResponseFraming, of exchange: Exchange,
         into build: inout ByteBuffer
     ) {
-        guard let exchange else { return }
         exchange.status = head.status
         HeadWriter.writeResponse(head, bytes, into: &build)
         let isHTTP10 = exchange.head.minorVersion == 0
@@ -108,7 +107,7 @@ extension DownstreamConnection {
     /// Sends bytes of an answer, a few at the end of the turn; a client that does not take them makes the upstream wait.
     func send(_ bytes: Span<UInt8>) {
         let joins = !transport.hasGathered
-        if worker.loop.hasCompany, transport.gather(bytes, worker.smallBuffers) {
+        if loop.hasCompany, transport.gather(bytes, worker.smallBuffers) {
             if joins { worker.turnEnd.add(self) }
         } else {
             wrote(transport.write(bytes))

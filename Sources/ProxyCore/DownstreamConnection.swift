@@ -14,6 +14,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     private(set) var handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
+    let loop: EventLoop
     var state = DownstreamState.handshaking
     var input = ByteBuffer()
     var exchange: Exchange?
@@ -49,6 +50,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         peerPort = accepted.peerPort
         self.listener = listener
         self.worker = worker
+        loop = worker.loop
         isSecure = listener.settings.tls != nil
         place = .some(accepted.place)
         place?.hold(isSecure ? DownstreamConnection.handshakeBytesEstimate : DownstreamConnection.plainBytesEstimate)
@@ -64,7 +66,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     func start() {
         worker.opened(self)
         do throws(SystemError) {
-            registration = try worker.loop.register(transport.number, handler: self)
+            registration = try loop.register(transport.number, handler: self)
         } catch {
             close()
             return
@@ -198,7 +200,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
             return
         }
         state = .closed
-        worker.loop.hand(registration, to: successor)
+        loop.hand(registration, to: successor)
         worker.replaced(self, by: successor)
         successor.start()
         if mustEnd { successor.drain() }
@@ -274,7 +276,7 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
         }
         state = .closed
         handshakeEnded()
-        worker.loop.end(registration)
+        loop.end(registration)
         worker.recycle(input.take())
         transport.close()
         place = nil
@@ -291,10 +293,10 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     private static let secureBytesEstimate = 24_576
 
     func setDeadline(_ nanoseconds: UInt64) {
-        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
+        loop.setDeadline(loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
     }
 
-    func clearDeadline() { worker.loop.clearDeadline(for: registration) }
+    func clearDeadline() { loop.clearDeadline(for: registration) }
 
-    func callAgain() { worker.loop.callAgain(registration) }
+    func callAgain() { loop.callAgain(registration) }
 }

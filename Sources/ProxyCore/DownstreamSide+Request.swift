@@ -7,13 +7,13 @@ extension DownstreamSide {
 
     /// The head is complete, at the front of `input`.
     func begin(_ exchange: Exchange) {
-        exchange.startedAt = worker.loop.now
+        exchange.startedAt = loop.now
         input.withBytes { exchange.bindHead($0.extracting(0..<headByteCount)) }
         responseFraming = nil
         requestBody = makeBodyReader(exchange)
         state = .deciding
         clearDeadline()
-        proceed(worker.filter.decide(exchange))
+        proceed(exchange.filter.decide(exchange))
     }
 
     /// The filter has its verdict, at once or after it waited.

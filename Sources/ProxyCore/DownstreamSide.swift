@@ -15,6 +15,8 @@ protocol DownstreamSide: AnyObject {
     var handshake: HandshakeFacts? { get }
     var listener: ListenerSocket { get }
     var worker: Worker { get }
+    /// The worker's: what is reached through another reference costs a count of references each time.
+    var loop: EventLoop { get }
 
     var state: DownstreamState { get set }
     /// Bytes read and not yet consumed; owns memory only while there are some.
@@ -49,9 +51,14 @@ protocol DownstreamSide: AnyObject {
     var hasOutput: Bool { get }
     /// Whether body bytes may be sent as they come from the upstream.
     var passesBodyUnchanged: Bool { get }
+    /// All of the request has been read, and nothing of it waits here.
+    var requestIsComplete: Bool { get }
+    /// All of the request has been read.
+    var requestHasArrived: Bool { get }
     /// Writes the answer's head with the framing that suits this client.
     func writeHead(
-        _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, _ framing: ResponseFraming, into build: inout ByteBuffer)
+        _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, _ framing: ResponseFraming, of exchange: Exchange,
+        into build: inout ByteBuffer)
     /// The head that was written will not be sent: another answer may still be.
     func forgetHead()
     /// Appends body bytes in the answer's framing.
@@ -118,7 +125,7 @@ extension DownstreamSide {
             abort(error)
             return
         }
-        respond(worker.filter.response(to: error, exchange))
+        respond(exchange.filter.response(to: error, exchange))
     }
 
     /// Reports the exchange and gives it back.
@@ -137,7 +144,7 @@ extension DownstreamSide {
             queueDuration: exchange.queueDuration,
             upstreamDuration: hadUpstream ? exchange.firstByteAt.nanoseconds(since: exchange.sentAt) : 0,
             retries: exchange.retries, wasUpgraded: exchange.wasUpgraded)
-        worker.filter.ended(exchange, report)
+        exchange.filter.ended(exchange, report)
         self.exchange = nil
         headByteCount = 0
         worker.give(exchange)

@@ -34,6 +34,8 @@ public import HTTPModel
     public private(set) var generation: UInt64 = 0
     /// The worker that owns the exchange.
     public let worker: Worker
+    /// The worker's.
+    let filter: any RequestFilter
     /// When the head was complete.
     public internal(set) var startedAt = MonotonicInstant(nanoseconds: 0)
 
@@ -108,7 +110,8 @@ public import HTTPModel
     init(worker: Worker, fieldCapacity: Int) {
         self.worker = worker
         head = RequestHead(fieldCapacity: fieldCapacity)
-        state = worker.filter.makeExchangeState()
+        filter = worker.filter
+        state = filter.makeExchangeState()
         MemoryAccount.add(Exchange.bytesEstimate)
     }
 

@@ -11,6 +11,9 @@ final class UpstreamConnection: EventHandler {
     let endpoint: Int
     private let pool: UpstreamPool
     private let worker: Worker
+    // The worker's: what is reached through another reference costs a count of references each time.
+    private let loop: EventLoop
+    private let buffers: ByteBufferPool
     private var transport: Transport
     private var registration = Registration.none
     private var state = State.connecting
@@ -36,6 +39,8 @@ final class UpstreamConnection: EventHandler {
         self.pool = pool
         self.endpoint = endpoint
         self.worker = worker
+        loop = worker.loop
+        buffers = worker.largeBuffers
         head = ResponseHead(fieldCapacity: pool.settings.headLimits.fieldsMax)
         MemoryAccount.add(UpstreamConnection.bytesEstimate)
     }
@@ -44,7 +49,7 @@ final class UpstreamConnection: EventHandler {
 
     func start() -> Bool {
         do throws(SystemError) {
-            registration = try worker.loop.register(transport.number, handler: self)
+            registration = try loop.register(transport.number, handler: self)
             return true
         } catch {
             state = .closed
@@ -73,21 +78,23 @@ final class UpstreamConnection: EventHandler {
         // Now: the deadline of a connection that was kept may pass in this turn.
         setDeadline(pool.settings.firstByteTimeout)
         isRequestDue = true
-        if worker.loop.hasCompany { worker.turnEnd.add(self) } else { sendRequest() }
+        if loop.hasCompany { worker.turnEnd.add(self) } else { sendRequest() }
     }
 
     /// Sends the request that this turn brought, unless its exchange is over.
     func sendRequest() {
         guard isRequestDue, let exchange else { return }
         isRequestDue = false
-        exchange.sentAt = worker.loop.now
+        exchange.sentAt = loop.now
         if !exchange.outgoing.withBytes({ transport.write($0) }) {
             sendFailed = true
             canRead = true
             pump()
             return
         }
-        if !exchange.isReplayable { exchange.outgoing.removeAll() }
+        // All of it is kept where it may have to be sent again: there is no more of it.
+        guard !exchange.isReplayable else { return }
+        exchange.outgoing.removeAll()
         exchange.downstream?.upstreamTakesMore()
     }
 
@@ -106,7 +113,7 @@ final class UpstreamConnection: EventHandler {
         if !transport.write(bytes) {
             sendFailed = true
             canRead = true
-            worker.loop.callAgain(registration)
+            loop.callAgain(registration)
             return
         }
         setDeadline(state == .tunnel ? pool.settings.idleTimeout : pool.settings.firstByteTimeout)
@@ -118,7 +125,7 @@ final class UpstreamConnection: EventHandler {
     /// when many handlers have run meanwhile, the kernel is asked. To ask it each time would cost a plain exchange four
     /// hundredths of its time, and what comes a moment later could not be told from an answer anyway.
     var hasSpoken: Bool {
-        worker.loop.handlersRun >= UpstreamConnection.handlersBeforeLook && transport.hasInput()
+        loop.handlersRun >= UpstreamConnection.handlersBeforeLook && transport.hasInput()
     }
 
     /// An idle connection: what it has to say is no answer to a request that is about to be written to it.
@@ -221,7 +228,7 @@ final class UpstreamConnection: EventHandler {
                 return
             }
             if let exchange, !mayRead(exchange) { return }
-            var buffer = input.hasMemory ? input.take() : worker.largeBuffers.take()
+            var buffer = input.hasMemory ? input.take() : buffers.take()
             switch transport.read(into: &buffer, minimumRoom: 4096) {
             case .bytes:
                 if transport.isDrained, !endWaits { canRead = false }
@@ -244,7 +251,7 @@ final class UpstreamConnection: EventHandler {
                 return
             }
         }
-        if canRead, state != .closed { worker.loop.callAgain(registration) }
+        if canRead, state != .closed { loop.callAgain(registration) }
     }
 
     /// Whether the client, or a buffer between the two, takes more of the answer.
@@ -269,7 +276,7 @@ final class UpstreamConnection: EventHandler {
 
     private func keep(_ buffer: consuming ByteBuffer) {
         if buffer.isEmpty {
-            worker.largeBuffers.give(buffer)
+            buffers.give(buffer)
         } else {
             input = buffer
         }
@@ -280,7 +287,7 @@ final class UpstreamConnection: EventHandler {
         let isContinuedHead = answerBegan && state == .readingHead
         if !answerBegan {
             answerBegan = true
-            exchange.firstByteAt = worker.loop.now
+            exchange.firstByteAt = loop.now
             exchange.isReplayable = false
         }
         // A head has this long from its first byte to its last, however it drips.
@@ -334,15 +341,15 @@ final class UpstreamConnection: EventHandler {
         if exchange.responseBuffering != nil, !BufferingFields.obey(&head, buffer.bytes) {
             exchange.responseBuffering = nil
         }
-        worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
+        exchange.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
         // An answer without a date gets one on its way (RFC 9110 section 6.6.1).
         if head.firstIndex(of: .date) == nil { worker.appendDate(to: &exchange.responseFields) }
-        var build = worker.largeBuffers.take()
-        downstream.writeHead(head, buffer.bytes, framing, into: &build)
+        var build = buffers.take()
+        downstream.writeHead(head, buffer.bytes, framing, of: exchange, into: &build)
         buffer.consume(headByteCount)
         state = .readingBody
-        guard moveBody(exchange, &buffer, into: &build) else {
-            worker.largeBuffers.give(build)
+        guard moveBody(exchange, downstream, &buffer, into: &build) else {
+            buffers.give(build)
             // Nothing of it has been sent yet.
             downstream.forgetHead()
             failExchange("response.body", status: 502)
@@ -350,7 +357,7 @@ final class UpstreamConnection: EventHandler {
         }
         if body.isFinished { downstream.appendEnd(into: &build) }
         pass(build.bytes, exchange, downstream)
-        worker.largeBuffers.give(build)
+        buffers.give(build)
         if body.isFinished { finished(leftover: !buffer.isEmpty) }
     }
 
@@ -363,11 +370,11 @@ final class UpstreamConnection: EventHandler {
             pass(buffer.bytes, exchange, downstream)
             buffer.removeAll()
         } else {
-            var build = worker.largeBuffers.take()
-            let isLawful = moveBody(exchange, &buffer, into: &build)
+            var build = buffers.take()
+            let isLawful = moveBody(exchange, downstream, &buffer, into: &build)
             if isLawful, body.isFinished { downstream.appendEnd(into: &build) }
             if isLawful, !build.isEmpty { pass(build.bytes, exchange, downstream) }
-            worker.largeBuffers.give(build)
+            buffers.give(build)
             guard isLawful else {
                 failExchange("response.body", status: 502)
                 return
@@ -378,7 +385,8 @@ final class UpstreamConnection: EventHandler {
 
     /// Moves what is body into `build` with the downstream's framing; `false` when the endpoint broke its own.
     private func moveBody(
-        _ exchange: Exchange, _ buffer: inout ByteBuffer, into build: inout ByteBuffer
+        _ exchange: Exchange, _ downstream: any DownstreamSide, _ buffer: inout ByteBuffer,
+        into build: inout ByteBuffer
     ) -> Bool {
         var pieces: UInt64 = 0
         defer { worker.piecesTaken += pieces }
@@ -388,7 +396,7 @@ final class UpstreamConnection: EventHandler {
             switch event {
             case .data(let range):
                 exchange.responseBodyBytes &+= UInt64(range.count)
-                exchange.downstream?.appendBody(buffer.bytes, range, into: &build)
+                downstream.appendBody(buffer.bytes, range, into: &build)
                 buffer.consume(consumed)
                 if body.isFinished { return true }
             case .trailers(let range):
@@ -420,10 +428,10 @@ final class UpstreamConnection: EventHandler {
                 failExchange("response.body", status: 502)
                 return
             }
-            var build = worker.largeBuffers.take()
+            var build = buffers.take()
             downstream.appendEnd(into: &build)
             if !build.isEmpty { pass(build.bytes, exchange, downstream) }
-            worker.largeBuffers.give(build)
+            buffers.give(build)
             finished(leftover: false)
         case .tunnel: exchange?.downstream?.tunnelEnded()
         case .connecting, .closed: break
@@ -489,9 +497,9 @@ final class UpstreamConnection: EventHandler {
             failExchange("response.upgrade", status: 502)
             return
         }
-        worker.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
+        exchange.filter.responseArrived(exchange, head: &head, bytes: buffer.bytes)
         state = .tunnel
-        worker.loop.clearDeadline(for: registration)
+        loop.clearDeadline(for: registration)
         downstream.startTunnel(head, buffer.bytes, byteCount)
         buffer.removeAll()
     }
@@ -514,7 +522,7 @@ final class UpstreamConnection: EventHandler {
         return result
     }
 
-    func callAgain() { worker.loop.callAgain(registration) }
+    func callAgain() { loop.callAgain(registration) }
 
     /// Bytes of a tunnel wait for the endpoint to take them.
     var hasOutput: Bool { transport.hasOutput }
@@ -540,13 +548,13 @@ final class UpstreamConnection: EventHandler {
     private func close() {
         guard state != .closed else { return }
         state = .closed
-        worker.loop.end(registration)
+        loop.end(registration)
         worker.recycle(input.take())
         transport.close()
     }
 
     private func setDeadline(_ nanoseconds: UInt64) {
-        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
+        loop.setDeadline(loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
     }
 
     /// Some tenths of a millisecond.

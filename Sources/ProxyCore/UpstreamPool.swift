@@ -13,6 +13,7 @@ public final class UpstreamPool {
     let counters: UpstreamCounters
     private(set) var endpoints: [Endpoint]
     private let worker: Worker
+    private let idleConnections: Gauge
     private var next = 0
     private var idleCount = 0
     /// Set when the configuration that named this pool is gone: connections are not kept any more.
@@ -53,6 +54,7 @@ public final class UpstreamPool {
         self.counters = counters
         self.endpoints = endpoints.map { Endpoint(name: $0.name, addresses: $0.addresses) }
         self.worker = worker
+        idleConnections = worker.counters.upstreamConnectionsIdle
         // Workers begin at different endpoints, so that few requests do not all meet the first one.
         next = worker.index % endpoints.count
     }
@@ -78,7 +80,7 @@ public final class UpstreamPool {
             endpoints[index].idle = []
             for connection in idle { connection.closeIdle() }
             idleCount -= idle.count
-            worker.counters.upstreamConnectionsIdle.add(-Int64(idle.count))
+            idleConnections.add(-Int64(idle.count))
         }
     }
 
@@ -155,7 +157,7 @@ public final class UpstreamPool {
     private func takeIdle(endpoint index: Int) -> UpstreamConnection? {
         while let connection = endpoints[index].idle.popLast() {
             idleCount -= 1
-            worker.counters.upstreamConnectionsIdle.add(-1)
+            idleConnections.add(-1)
             if !connection.hasSpoken { return connection }
             connection.closeIdle()
         }
@@ -224,7 +226,7 @@ public final class UpstreamPool {
         else { return false }
         endpoints[connection.endpoint].idle.append(connection)
         idleCount += 1
-        worker.counters.upstreamConnectionsIdle.add(1)
+        idleConnections.add(1)
         return true
     }
 
@@ -233,7 +235,7 @@ public final class UpstreamPool {
         guard let index = endpoints[connection.endpoint].idle.firstIndex(where: { $0 === connection }) else { return }
         endpoints[connection.endpoint].idle.remove(at: index)
         idleCount -= 1
-        worker.counters.upstreamConnectionsIdle.add(-1)
+        idleConnections.add(-1)
     }
 }
 

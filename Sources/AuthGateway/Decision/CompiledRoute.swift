@@ -45,6 +45,8 @@ final class CompiledRoute: Sendable {
     /// Fields behind a body that are passed on; `nil` for none.
     let trailers: TrailerNames?
     let securityFields: SecurityFields
+    /// Whether the route or one of its rules names a limit.
+    let isLimited: Bool
     private let limits: LimitIndices
     private let acceptsSession: Bool
     private let acceptsJWT: Bool
@@ -80,6 +82,7 @@ final class CompiledRoute: Sendable {
             }
             self.rules = rules
         }
+        isLimited = !limits.isEmpty || rules.contains { !$0.limits.isEmpty }
         headers = route.headers
         forwardsCredential = route.forwardCredential
         passesPreflight = route.preflightPass
@@ -138,6 +141,7 @@ final class CompiledRoute: Sendable {
 private struct LimitIndices: Sendable {
     var before: [Int] = []
     var after: [Int] = []
+    var isEmpty: Bool { before.isEmpty && after.isEmpty }
 
     init(_ limits: [String], in names: ConfigurationNames) throws(UnresolvedName) {
         for name in limits {

@@ -7,8 +7,7 @@ import Telemetry
 extension GatewayFilter {
     func ended(_ exchange: Exchange, _ report: ExchangeReport) {
         let state = exchange.gatewayState
-        defer { state.snapshot = nil }
-        if let snapshot = state.snapshot {
+        if let snapshot = state.snapshot.take() {
             snapshot.routeCounters[state.route?.index ?? snapshot.routeCounters.count - 1].count(report)
         }
         guard services.accessLog != nil else { return }

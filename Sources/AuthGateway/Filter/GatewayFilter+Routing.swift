@@ -4,8 +4,7 @@ import ProxyCore
 
 extension GatewayFilter {
     /// Notes the facts of the request that later stages and the log need; refuses what no route could make good.
-    func begin(_ exchange: Exchange, _ state: ExchangeState) -> LocalResponse? {
-        guard let snapshot = state.snapshot?.shared else { return LocalResponse(status: 503) }
+    func begin(_ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot) -> LocalResponse? {
         let bytes = exchange.headBytes
         state.method.append(bytes, exchange.head.methodRange.range)
         nameHost(exchange, state, bytes)
@@ -95,8 +94,7 @@ extension GatewayFilter {
     }
 
     /// Finds route and rule.
-    func route(_ exchange: Exchange, _ state: ExchangeState) -> LocalResponse? {
-        guard let snapshot = state.snapshot?.shared else { return LocalResponse(status: 503) }
+    func route(_ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot) -> LocalResponse? {
         if let answer = ownPath(exchange, state) { return answer }
         guard let index = matchedRoute(exchange, state, snapshot) else {
             return refuse(exchange, state, status: 404, reason: "no_route")

@@ -55,7 +55,8 @@ final class GatewayFilter: RequestFilter {
         state.reset(current)
         exchange.clientAddress = exchange.peer
         exchange.requestNumber = requestIDs.next()
-        if let refusal = begin(exchange, state) ?? shed(exchange, state) ?? route(exchange, state) {
+        let snapshot = current.shared
+        if let refusal = begin(exchange, state, snapshot) ?? shed(exchange, state) ?? route(exchange, state, snapshot) {
             return .respond(refusal)
         }
         return run(exchange, state)
@@ -69,8 +70,10 @@ final class GatewayFilter: RequestFilter {
         while true {
             switch state.stage {
             case .beforeAuthentication:
-                let list = route.limitsBeforeAuthentication(rule: state.rule)
-                if let verdict = spend(list, exchange, state) { return verdict }
+                if route.isLimited {
+                    let list = route.limitsBeforeAuthentication(rule: state.rule)
+                    if let verdict = spend(list, exchange, state) { return verdict }
+                }
                 state.stage = .authenticate
                 state.limitIndex = 0
             case .authenticate:
@@ -84,8 +87,10 @@ final class GatewayFilter: RequestFilter {
                 counters.allowed.add()
                 state.stage = .afterAuthorization
             case .afterAuthorization:
-                let list = route.limitsAfterAuthentication(rule: state.rule)
-                if let verdict = spend(list, exchange, state) { return verdict }
+                if route.isLimited {
+                    let list = route.limitsAfterAuthentication(rule: state.rule)
+                    if let verdict = spend(list, exchange, state) { return verdict }
+                }
                 state.stage = .forward
             case .forward:
                 return forward(exchange, state, route, snapshot)

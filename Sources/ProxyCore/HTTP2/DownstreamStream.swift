@@ -12,6 +12,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
     let handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
+    let loop: EventLoop
     var state = DownstreamState.closed
     var input = ByteBuffer()
     var exchange: Exchange?
@@ -44,11 +45,12 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         handshake = connection.handshake
         listener = connection.listener
         worker = connection.worker
-        registration = worker.loop.register(handler: self)
+        loop = worker.loop
+        registration = loop.register(handler: self)
     }
 
     /// The connection is gone.
-    func retire() { worker.loop.end(registration) }
+    func retire() { loop.end(registration) }
 
     // MARK: The request
 
@@ -86,7 +88,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         if !endsStream, !isExtendedConnect, exchange.head.framing == .length(0) {
             // No upstream may take it for whole, as it would, before it is known not to bring more than it declares.
             beginsAtEnd = true
-            exchange.startedAt = worker.loop.now
+            exchange.startedAt = loop.now
             setDeadline(listener.settings.headTimeout)
             return
         }
@@ -95,7 +97,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
 
     /// The request is well-formed, and is not served.
     func refuse(_ status: Int) {
-        exchange?.startedAt = worker.loop.now
+        exchange?.startedAt = loop.now
         headByteCount = 0
         fail(ExchangeError(side: .downstream, step: "request.head", status: status))
     }
@@ -189,10 +191,10 @@ final class DownstreamStream: DownstreamSide, EventHandler {
     }
 
     func writeHead(
-        _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, _ framing: ResponseFraming,
+        _ head: borrowing ResponseHead, _ bytes: Span<UInt8>, _ framing: ResponseFraming, of exchange: Exchange,
         into build: inout ByteBuffer
     ) {
-        guard let exchange, let connection else { return }
+        guard let connection else { return }
         exchange.status = head.status
         responseFraming = framing
         isHeadReady = exchange.responseFields.withBytes {
@@ -226,7 +228,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
         if !sendFailed, !isAnswered, !connection.session.write(number, bytes, endsStream: false) { sendFailed = true }
         if sendFailed {
             // Not from within the upstream's reading: it is told when its turn is over.
-            worker.loop.callAgain(registration)
+            loop.callAgain(registration)
             return
         }
         connection.scheduleFlush()
@@ -342,7 +344,7 @@ final class DownstreamStream: DownstreamSide, EventHandler {
             sendFailed = true
         }
         connection.scheduleFlush()
-        worker.loop.callAgain(registration)
+        loop.callAgain(registration)
     }
 
     private func pumpTunnelFromDownstream() {
@@ -434,10 +436,10 @@ final class DownstreamStream: DownstreamSide, EventHandler {
     var inputHasEnded: Bool { false }
 
     func setDeadline(_ nanoseconds: UInt64) {
-        worker.loop.setDeadline(worker.loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
+        loop.setDeadline(loop.now.advanced(byNanoseconds: nanoseconds), for: registration)
     }
 
-    func clearDeadline() { worker.loop.clearDeadline(for: registration) }
+    func clearDeadline() { loop.clearDeadline(for: registration) }
 
     // MARK: Ends
 

@@ -13,6 +13,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     let handshake: HandshakeFacts?
     let listener: ListenerSocket
     let worker: Worker
+    private let loop: EventLoop
     let session: HTTP2Session
 
     private enum State {
@@ -55,12 +56,13 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         handshake = connection.handshake
         listener = connection.listener
         worker = connection.worker
+        loop = worker.loop
         self.registration = registration
         var settings = listener.settings.http2
         settings.headBytesMax = listener.settings.headLimits.bytesMax
         settings.fieldsMax = listener.settings.headLimits.fieldsMax
         settings.memoryBytesMax = max(settings.memoryBytesMax, settings.concurrentStreamsMax * 160 << 10)
-        let now = worker.loop.now.nanoseconds
+        let now = loop.now.nanoseconds
         guard let session = HTTP2Session(settings, at: now, spare: worker.spareHTTP2Memory) else { return nil }
         self.session = session
         self.transport = transport
@@ -100,7 +102,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
     }
 
     func deadlinePassed() {
-        let now = worker.loop.now.nanoseconds
+        let now = loop.now.nanoseconds
         if deadlines.isOver(deadlines.linger, now) {
             close(step: "connection")
         } else if deadlines.isOver(deadlines.output, now) {
@@ -147,14 +149,14 @@ final class HTTP2Connection: EventHandler, ServedConnection {
             }
             worker.largeBuffers.give(buffer)
         }
-        if canRead, state != .closed { worker.loop.callAgain(registration) }
+        if canRead, state != .closed { loop.callAgain(registration) }
     }
 
     private func receive(_ bytes: Span<UInt8>) {
         var start = 0
         while start < bytes.count, state == .serving {
             let rest = bytes.extracting(start..<bytes.count)
-            start += session.receive(rest, at: worker.loop.now.nanoseconds)
+            start += session.receive(rest, at: loop.now.nanoseconds)
             takeEvents(rest)
         }
         if !session.isReadingHead {
@@ -210,7 +212,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         var rounds = 0
         while state != .closed, !transport.hasOutput {
             guard rounds < HTTP2Connection.writesPerTurn else {
-                worker.loop.callAgain(registration)
+                loop.callAgain(registration)
                 return
             }
             rounds += 1
@@ -322,7 +324,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         deadlines.linger = deadline(after: DownstreamConnection.lingerTimeout)
         lingerEnds = worker.isDraining ? deadlines.linger : deadline(after: DownstreamConnection.lingerMax)
         canRead = true
-        worker.loop.callAgain(registration)
+        loop.callAgain(registration)
     }
 
     private func endStreams(step: String) {
@@ -338,7 +340,7 @@ final class HTTP2Connection: EventHandler, ServedConnection {
         spareStreams = []
         MemoryAccount.add(-bytesBooked)
         bytesBooked = 0
-        worker.loop.end(registration)
+        loop.end(registration)
         transport.close()
         place = nil
         listener.connectionClosed()
@@ -347,14 +349,14 @@ final class HTTP2Connection: EventHandler, ServedConnection {
 
     // MARK: Time
 
-    private func deadline(after nanoseconds: UInt64) -> UInt64 { worker.loop.now.nanoseconds &+ nanoseconds }
+    private func deadline(after nanoseconds: UInt64) -> UInt64 { loop.now.nanoseconds &+ nanoseconds }
 
     private func armDeadline() {
         guard state != .closed else { return }
         if let next = deadlines.next {
-            worker.loop.setDeadline(MonotonicInstant(nanoseconds: next), for: registration)
+            loop.setDeadline(MonotonicInstant(nanoseconds: next), for: registration)
         } else {
-            worker.loop.clearDeadline(for: registration)
+            loop.clearDeadline(for: registration)
         }
     }
 
