@@ -26,6 +26,13 @@ static inline int clinux_unacknowledged_bytes(int socket) {
     return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : 0;
 }
 
+/* What a socket's kernel will keep of bytes that are sent, with its own costs; 0 where that cannot be known. */
+static inline int clinux_send_buffer_bytes(int socket) {
+    int count = 0;
+    socklen_t size = sizeof count;
+    return getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &count, &size) == 0 ? count : 0;
+}
+
 /* A file without a name, which can get none; O_TMPFILE, because its own name hides behind a feature macro. */
 static inline int clinux_open_unnamed(int folder) {
     return openat(folder, ".", __O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);

@@ -259,7 +259,8 @@ internal import Glibc
 
 /// Memory for buffers that come and go with each request; belongs to one thread.
 @safe public final class ByteBufferPool {
-    private let bufferCapacity: Int
+    /// In bytes.
+    public let bufferCapacity: Int
     private let spareMax: Int
     // Owned: each came from a buffer that was given back with exactly `bufferCapacity` bytes.
     private var spare: [UnsafeMutableRawPointer] = unsafe []
@@ -272,6 +273,9 @@ internal import Glibc
     }
 
     deinit { removeSpare() }
+
+    /// How many buffers are kept that are not in use.
+    public var spareCount: Int { unsafe spare.count }
 
     /// Gives the memory of buffers that are not in use back.
     public func removeSpare() {

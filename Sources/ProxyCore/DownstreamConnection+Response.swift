@@ -5,6 +5,8 @@ extension DownstreamConnection {
     /// The client has not taken all it was sent: the upstream must wait.
     var hasOutput: Bool { transport.hasOutput }
 
+    func hasRoom(for byteCount: Int) -> Bool { transport.hasRoom(for: byteCount) }
+
     // MARK: Answers of an upstream
 
     /// Whether body bytes may be sent as they come from the upstream.

@@ -49,6 +49,8 @@ protocol DownstreamSide: AnyObject {
 
     /// The client has not taken all it was sent: the upstream must wait.
     var hasOutput: Bool { get }
+    /// Whether the client's socket would take so much of a body at once: little or nothing of it would wait here.
+    func hasRoom(for byteCount: Int) -> Bool
     /// Whether body bytes may be sent as they come from the upstream.
     var passesBodyUnchanged: Bool { get }
     /// All of the request has been read, and nothing of it waits here.

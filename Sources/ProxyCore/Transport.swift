@@ -202,6 +202,14 @@ struct Transport: ~Copyable {
     /// Whether some of what the socket took is still on its way; asks the kernel.
     var hasUnacknowledgedOutput: Bool { hasGathered || clinux_unacknowledged_bytes(descriptor.number) > 0 }
 
+    /// Whether the kernel would take so much at once, near enough; asks it twice.
+    func hasRoom(for byteCount: Int) -> Bool {
+        guard !hasOutput else { return false }
+        let taken = Int(clinux_unacknowledged_bytes(descriptor.number)) + byteCount
+        // A quarter for what the kernel counts besides the bytes.
+        return taken + taken / 4 <= Int(clinux_send_buffer_bytes(descriptor.number))
+    }
+
     /// The error a connect attempt ended with; zero when it succeeded.
     func takeSocketError() -> CInt {
         var code: CInt = 0

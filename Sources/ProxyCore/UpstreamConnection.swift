@@ -205,7 +205,8 @@ final class UpstreamConnection: EventHandler {
     /// Reads on, as far as the downstream takes it.
     func pump() {
         let piecesEnd = worker.piecesTaken + Worker.piecesPerTurn
-        for _ in 0..<UpstreamConnection.readsPerTurn where worker.piecesTaken < piecesEnd {
+        var bytesLeft = UpstreamConnection.readsPerTurn * UpstreamConnection.readByteCount
+        while bytesLeft > 0, worker.piecesTaken < piecesEnd {
             guard canRead, state != .closed else { return }
             if MemoryAccount.isUsedUp, let downstream = exchange?.downstream {
                 worker.counters.memoryExchanges.add()
@@ -228,9 +229,10 @@ final class UpstreamConnection: EventHandler {
                 return
             }
             if let exchange, !mayRead(exchange) { return }
-            var buffer = input.hasMemory ? input.take() : buffers.take()
+            var buffer = takeBuffer()
             switch transport.read(into: &buffer, minimumRoom: 4096) {
-            case .bytes:
+            case .bytes(let byteCount):
+                bytesLeft -= max(byteCount, UpstreamConnection.readByteCount)
                 if transport.isDrained, !endWaits { canRead = false }
                 received(&buffer)
                 keep(buffer)
@@ -274,11 +276,25 @@ final class UpstreamConnection: EventHandler {
         downstream.sendBufferedResponse(exchange, body)
     }
 
+    /// The buffer for the next read: a larger one for the midst of a long body that fills the usual one and does not
+    /// have to wait for its client.
+    private func takeBuffer() -> ByteBuffer {
+        if input.hasMemory { return input.take() }
+        let bulk = worker.bulkBuffers
+        guard state == .readingBody, !transport.isDrained, body.isBare, body.readableMax >= bulk.bufferCapacity,
+            let exchange, exchange.bufferedResponse == nil, let downstream = exchange.downstream,
+            downstream.hasRoom(for: bulk.bufferCapacity)
+        else { return buffers.take() }
+        return bulk.take()
+    }
+
     private func keep(_ buffer: consuming ByteBuffer) {
-        if buffer.isEmpty {
-            buffers.give(buffer)
-        } else {
+        if !buffer.isEmpty {
             input = buffer
+        } else if worker.bulkBuffers.fits(buffer) {
+            worker.bulkBuffers.give(buffer)
+        } else {
+            buffers.give(buffer)
         }
     }
 
@@ -559,8 +575,10 @@ final class UpstreamConnection: EventHandler {
 
     /// Some tenths of a millisecond.
     private static let handlersBeforeLook = 32
-    /// Reads in one go before others have their turn.
+    /// Reads in one go before others have their turn; one of a larger buffer counts as several.
     private static let readsPerTurn = 16
+    /// What one read takes, unless there is room for more.
+    private static let readByteCount = 65_536
     private static let extensionBytesMax = 4096
     /// Without its buffers, which are counted themselves.
     private static let bytesEstimate = 4096

@@ -11,13 +11,19 @@ private final class Pair {
     let peer: Descriptor
     let pool = ByteBufferPool(bufferCapacity: 16_384, spareMax: 1)
 
-    init() throws {
+    /// `sendBuffer`: what the kernel is told to keep, which it doubles.
+    init(sendBuffer: CInt? = nil) throws {
         var ends: [CInt] = [0, 0]
         let kind = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
         try #require(unsafe socketpair(AF_UNIX, kind, 0, &ends) == 0)
         transport = Transport(Descriptor(adopting: ends[0]), tls: nil, wire: TLSWire())
         peer = Descriptor(adopting: ends[1])
+        guard var sendBuffer else { return }
+        let size = socklen_t(MemoryLayout<CInt>.size)
+        try #require(unsafe setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &sendBuffer, size) == 0)
     }
+
+    func hasRoom(for byteCount: Int) -> Bool { transport.hasRoom(for: byteCount) }
 
     var hasGathered: Bool { transport.hasGathered }
     var hasOutput: Bool { transport.hasOutput }
@@ -85,5 +91,18 @@ private final class Pair {
         let block = [UInt8](repeating: 7, count: 65_536)
         while !pair.hasOutput { #expect(pair.write(block)) }
         #expect(!pair.gather([1]))
+    }
+
+    @Test func `there is room for what the kernel takes at once, with a quarter for its own costs`() throws {
+        let pair = try Pair(sendBuffer: 100_000)
+        #expect(pair.hasRoom(for: 160_000) && !pair.hasRoom(for: 160_001))
+        #expect(pair.write([UInt8](repeating: 7, count: 80_000)))
+        #expect(!pair.hasOutput && pair.hasRoom(for: 1000) && !pair.hasRoom(for: 80_001))
+        while pair.received()?.isEmpty == false {}
+        #expect(pair.hasRoom(for: 160_000))
+        while !pair.hasOutput { #expect(pair.write([UInt8](repeating: 7, count: 65_536))) }
+        while pair.received()?.isEmpty == false {}
+        // What waits here comes first.
+        #expect(!pair.hasRoom(for: 1))
     }
 }

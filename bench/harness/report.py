@@ -262,4 +262,5 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    return f"{model}, Linux {platform.release()}"
+    congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    return f"{model}, Linux {platform.release()}, TCP with {congestion}"

@@ -183,6 +183,9 @@ final class DownstreamStream: DownstreamSide, EventHandler {
 
     var hasOutput: Bool { connection?.session.takesMore(number) == false }
 
+    /// A stream has the window that its client gives, which is rarely more than one read.
+    func hasRoom(for byteCount: Int) -> Bool { false }
+
     var passesBodyUnchanged: Bool {
         switch responseFraming {
         case .length, .untilClose, .chunked: true
