@@ -24,6 +24,23 @@ import Testing
         #expect(route.index == 4)
     }
 
+    @Test func `a route is limited if it or any of its rules names a limit`() throws {
+        func isLimited(rules: [String]..., route limits: [String] = []) throws -> Bool {
+            let access = GatewayConfiguration.Route.Access.rules(rules.map { Fixture.rule(limits: $0) })
+            return try CompiledRoute(Fixture.route(access: access, limits: limits), index: 0, in: Self.names).isLimited
+        }
+        #expect(try !isLimited(rules: [], []))
+        #expect(try isLimited(rules: [], ["login"]))
+        #expect(try isLimited(rules: ["per-user"], []))
+        #expect(try isLimited(rules: [], route: ["whole"]))
+        #expect(try isLimited(route: ["per-user"]))
+        for access in [GatewayConfiguration.Route.Access.open, .optional] {
+            #expect(try !CompiledRoute(Fixture.route(access: access), index: 0, in: Self.names).isLimited)
+            let route = Fixture.route(access: access, limits: ["per-address"])
+            #expect(try CompiledRoute(route, index: 0, in: Self.names).isLimited)
+        }
+    }
+
     @Test func `R115 a name that nobody defines is an error`() throws {
         #expect(throws: UnresolvedName(kind: .upstream, name: "bill")) {
             try CompiledRoute(Fixture.route(target: .upstream("bill")), index: 0, in: Self.names)
