@@ -205,7 +205,7 @@ final class UpstreamConnection: EventHandler {
     /// Reads on, as far as the downstream takes it.
     func pump() {
         let piecesEnd = worker.piecesTaken + Worker.piecesPerTurn
-        var bytesLeft = UpstreamConnection.readsPerTurn * UpstreamConnection.readByteCount
+        var bytesLeft = UpstreamConnection.readsPerTurn * buffers.bufferCapacity
         while bytesLeft > 0, worker.piecesTaken < piecesEnd {
             guard canRead, state != .closed else { return }
             if MemoryAccount.isUsedUp, let downstream = exchange?.downstream {
@@ -232,7 +232,7 @@ final class UpstreamConnection: EventHandler {
             var buffer = takeBuffer()
             switch transport.read(into: &buffer, minimumRoom: 4096) {
             case .bytes(let byteCount):
-                bytesLeft -= max(byteCount, UpstreamConnection.readByteCount)
+                bytesLeft -= max(byteCount, buffers.bufferCapacity)
                 if transport.isDrained, !endWaits { canRead = false }
                 received(&buffer)
                 keep(buffer)
@@ -280,10 +280,10 @@ final class UpstreamConnection: EventHandler {
     /// have to wait for its client.
     private func takeBuffer() -> ByteBuffer {
         if input.hasMemory { return input.take() }
+        guard state == .readingBody, !transport.isDrained, body.isBare else { return buffers.take() }
         let bulk = worker.bulkBuffers
-        guard state == .readingBody, !transport.isDrained, body.isBare, body.readableMax >= bulk.bufferCapacity,
-            let exchange, exchange.bufferedResponse == nil, let downstream = exchange.downstream,
-            downstream.hasRoom(for: bulk.bufferCapacity)
+        guard body.readableMax >= bulk.bufferCapacity, let exchange, exchange.bufferedResponse == nil,
+            let downstream = exchange.downstream, downstream.hasRoom(for: bulk.bufferCapacity)
         else { return buffers.take() }
         return bulk.take()
     }
@@ -291,10 +291,10 @@ final class UpstreamConnection: EventHandler {
     private func keep(_ buffer: consuming ByteBuffer) {
         if !buffer.isEmpty {
             input = buffer
-        } else if worker.bulkBuffers.fits(buffer) {
-            worker.bulkBuffers.give(buffer)
-        } else {
+        } else if buffers.fits(buffer) {
             buffers.give(buffer)
+        } else {
+            worker.bulkBuffers.give(buffer)
         }
     }
 
@@ -577,8 +577,6 @@ final class UpstreamConnection: EventHandler {
     private static let handlersBeforeLook = 32
     /// Reads in one go before others have their turn; one of a larger buffer counts as several.
     private static let readsPerTurn = 16
-    /// What one read takes, unless there is room for more.
-    private static let readByteCount = 65_536
     private static let extensionBytesMax = 4096
     /// Without its buffers, which are counted themselves.
     private static let bytesEstimate = 4096
