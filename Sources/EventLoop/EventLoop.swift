@@ -23,6 +23,7 @@ internal import Glibc
     private var turnEndActions: [Action] = []
     private var runningActions: [Action] = []
     private var unfinished: [Registration] = []
+    private var calledAgain: [Registration] = []
     private var turn: UInt64 = 0
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<epoll_event>
@@ -173,23 +174,27 @@ internal import Glibc
         let count = awaitEvents(timeout)
         now = .current()
         turn += 1
-        let again = unfinished
-        if !again.isEmpty { unfinished = [] }
-        hasCompany = count + again.count > 1
+        // Two arrays take turns, here as with the actions, so that neither is copied while handlers add to the other.
+        if !unfinished.isEmpty { swap(&unfinished, &calledAgain) }
+        hasCompany = count + calledAgain.count > 1
         dispatch(count)
-        for registration in again where isDue(registration) {
-            handler(of: registration)?.ready([.readable, .writable])
-            handlersRun += 1
-        }
+        if !calledAgain.isEmpty { callUnfinished() }
         // The kernel had more than there was room for: let it join, before anything is sent by what may have changed.
         if count == EventLoop.eventsAtOnce { dispatch(awaitEvents(0)) }
         fireDeadlines()
         while !turnEndActions.isEmpty {
-            // Two arrays take turns, so that neither is copied while actions add others.
             swap(&turnEndActions, &runningActions)
             for action in runningActions { action.run() }
             runningActions.removeAll(keepingCapacity: true)
         }
+    }
+
+    private func callUnfinished() {
+        for registration in calledAgain where isDue(registration) {
+            handler(of: registration)?.ready([.readable, .writable])
+            handlersRun += 1
+        }
+        calledAgain.removeAll(keepingCapacity: true)
     }
 
     private func awaitEvents(_ timeout: CInt) -> Int {

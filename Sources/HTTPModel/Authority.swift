@@ -24,9 +24,7 @@ enum Authority {
             return isIPv6(bytes, first + 1..<bracket) ? first..<bracket + 1 : nil
         }
         var end = first
-        while end < range.upperBound, ByteTable.has(bytes[end], ByteTable.hostName), bytes[end] != Byte.comma {
-            end += 1
-        }
+        while end < range.upperBound, ByteTable.has(bytes[end], ByteTable.hostName) { end += 1 }
         let isOnlyDot = end == first + 1 && bytes[first] == Byte.dot
         guard end > first, end - first <= hostBytesMax, !isOnlyDot else { return nil }
         return first..<end

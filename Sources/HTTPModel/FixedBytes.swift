@@ -50,6 +50,14 @@
         count = bytes.count
     }
 
+    /// Replaces the contents by `bytes`, with ASCII letters in lower case.
+    mutating func assign(lowercased bytes: Span<UInt8>) {
+        precondition(bytes.count <= capacity)
+        // Below bytes.count, and so within the allocation.
+        for index in bytes.indices { unsafe start[index] = Byte.lowercased(bytes[index]) }
+        count = bytes.count
+    }
+
     /// Forgets all but the first `newCount` bytes.
     mutating func truncate(to newCount: Int) {
         precondition(newCount >= 0 && newCount <= count)

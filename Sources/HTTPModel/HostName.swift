@@ -33,7 +33,7 @@ public struct HostName: ~Copyable {
             end = colon
         }
         if authority[end - 1] == Byte.dot { end -= 1 }
-        for index in 0..<end { buffer.append(Byte.lowercased(authority[index])) }
+        buffer.assign(lowercased: authority.extracting(0..<end))
         return true
     }
 }

@@ -202,6 +202,12 @@ public struct RequestHead: ~Copyable {
                 lineStart = index
                 step = .version
             case .version:
+                if index == lineStart, end - index >= Self.versionLength, readWholeVersion(bytes, at: index) {
+                    index += Self.versionLength
+                    reader.start(at: index)
+                    step = .fields
+                    return nil
+                }
                 if let error = readVersion(bytes[index], at: index - lineStart) { return error }
                 index += 1
                 guard index - lineStart == Self.versionLength else { continue }
@@ -225,6 +231,17 @@ public struct RequestHead: ~Copyable {
 
     /// `HTTP/1.1` and the line's end.
     private static let versionLength = 10
+
+    /// Reads `HTTP/1.1` or `HTTP/1.0` with the line's end at once; false, and nothing read, if it is anything else.
+    private mutating func readWholeVersion(_ bytes: Span<UInt8>, at index: Int) -> Bool {
+        let word = bytes.word(at: index)
+        // The last byte is the digit, and only its lowest bit may differ.
+        guard word & ~(1 << 56) == 0x302E_312F_5054_5448, bytes[index + 8] == Byte.carriageReturn,
+            bytes[index + 9] == Byte.lineFeed
+        else { return false }
+        minorVersion = UInt8(truncatingIfNeeded: word >> 56) & 1
+        return true
+    }
 
     private mutating func readVersion(_ byte: UInt8, at offset: Int) -> RequestHeadError? {
         switch offset {

@@ -112,17 +112,9 @@ extension Span<UInt8> {
 
     /// The number below 2^63 that `range` spells as 1 to 20 decimal digits, or nil for anything else.
     func decimal(in range: Range<Int>) -> UInt64? {
-        guard (1...20).contains(range.count) else { return nil }
+        guard range.count > 8 else { return shortDecimal(in: range) }
+        guard range.count <= 20 else { return nil }
         var value: UInt64 = 0
-        if range.count <= 18 {
-            // No number of so few digits overflows.
-            for index in range {
-                let digit = self[index] &- Byte.zero
-                guard digit <= 9 else { return nil }
-                value = value &* 10 &+ UInt64(digit)
-            }
-            return value
-        }
         for index in range {
             let digit = self[index] &- Byte.zero
             guard digit <= 9 else { return nil }
@@ -133,6 +125,30 @@ extension Span<UInt8> {
         }
         // Many applications keep lengths in 63 bits.
         return value <= UInt64(Int64.max) ? value : nil
+    }
+
+    /// Of 1 to 8 digits: all at once where eight bytes end with them.
+    @inline(__always)
+    private func shortDecimal(in range: Range<Int>) -> UInt64? {
+        guard range.count > 0 else { return nil }
+        guard range.upperBound >= 8 else {
+            var value: UInt64 = 0
+            for index in range {
+                let digit = self[index] &- Byte.zero
+                guard digit <= 9 else { return nil }
+                value = value &* 10 &+ UInt64(digit)
+            }
+            return value
+        }
+        // What is before the digits is shifted out, and zeros come in: the last digit stays in the highest byte.
+        let isDigits = UInt64.max << UInt64(64 - 8 * range.count)
+        let values = (word(at: range.upperBound - 8) ^ 0x3030_3030_3030_3030) & isDigits
+        // Above nine: the high bit, or six more carry into the high half.
+        guard (values | (values &+ 0x0606_0606_0606_0606)) & 0xF0F0_F0F0_F0F0_F0F0 == 0 else { return nil }
+        // Pairs, then fours, then all eight.
+        let pairs = (values &* 10 &+ values >> 8) & 0x00FF_00FF_00FF_00FF
+        let fours = (pairs &* 100 &+ pairs >> 16) & 0x0000_FFFF_0000_FFFF
+        return (fours &* 10_000 &+ fours >> 32) & 0xFFFF_FFFF
     }
 }
 

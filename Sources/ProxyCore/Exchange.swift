@@ -96,8 +96,8 @@ public import HTTPModel
     var handlerRequest: Request?
     /// The client's address as the filter knows it: behind a trusted proxy not the socket's.
     public var clientAddress = IPAddress.unspecified
-    /// The request identifier, 128 bits; zero before the filter has given one.
-    public var requestNumber: (high: UInt64, low: UInt64) = (0, 0)
+    /// `nil` before the filter has given one.
+    public var requestID: RequestIdentifier?
 
     /// Trailer lines as they came, where some are passed on.
     var requestTrailers = ByteBuffer()
@@ -240,7 +240,7 @@ public import HTTPModel
         handlerTask = nil
         handlerRequest = nil
         clientAddress = .unspecified
-        requestNumber = (0, 0)
+        requestID = nil
         unbindHead()
     }
 

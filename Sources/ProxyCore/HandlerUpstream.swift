@@ -74,13 +74,13 @@ public final class HandlerUpstream: Sendable {
         let bytes = exchange.headBytes
         func text(_ range: ByteRange) -> String {
             let start = Int(range.start)
-            return String(decoding: (start..<start + Int(range.count)).map { bytes[$0] }, as: UTF8.self)
+            return String(decoding: bytes.extracting(start..<start + Int(range.count)))
         }
         guard let method = HTTPRequest.Method(text(exchange.head.methodRange)) else { return nil }
         let target =
             exchange.target.isEmpty
             ? text(exchange.head.target)
-            : exchange.target.withBytes { span in String(decoding: (0..<span.count).map { span[$0] }, as: UTF8.self) }
+            : exchange.target.withBytes { String(decoding: $0) }
         var head = HTTPRequest(
             method: method, scheme: exchange.isSecure ? "https" : "http",
             authority: text(exchange.head.authority).lowercased(), path: target)
@@ -91,12 +91,7 @@ public final class HandlerUpstream: Sendable {
         }
         return Request(
             head: head, remoteAddress: exchange.clientAddress.description, isSecure: exchange.isSecure,
-            requestID: hexadecimal(exchange.requestNumber.high) + hexadecimal(exchange.requestNumber.low))
-    }
-
-    private static func hexadecimal(_ word: UInt64) -> String {
-        let digits = String(word, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
+            requestID: exchange.requestID?.description ?? "")
     }
 
     private static func localResponse(_ response: Response) -> LocalResponse {

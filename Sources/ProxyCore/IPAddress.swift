@@ -58,10 +58,7 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     /// Appends the address as text (RFC 5952), without brackets.
     public func append(to buffer: inout ByteBuffer) {
         if isIPv4 {
-            for shift in stride(from: UInt64(24), through: 0, by: -8) {
-                buffer.append(decimal: UInt8(truncatingIfNeeded: low >> shift))
-                if shift > 0 { buffer.append(UInt8(ascii: ".")) }
-            }
+            buffer.append(dottedBytes: UInt32(truncatingIfNeeded: low))
             return
         }
         let run = longestZeroRun()
@@ -82,8 +79,7 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         var buffer = ByteBuffer(capacity: 64)
         append(to: &buffer)
-        let bytes = buffer.bytes
-        return String(decoding: (0..<bytes.count).map { bytes[$0] }, as: UTF8.self)
+        return String(decoding: buffer.bytes)
     }
 
     private func group(_ index: Int) -> UInt16 {

@@ -1,3 +1,5 @@
+internal import HTTPModel
+
 /// The header with which a proxy begins a connection to say whose it is: the PROXY protocol of HAProxy, versions 1 and 2.
 ///
 /// Read strictly, without I/O. Whether the peer is to be believed is for the caller to know.
@@ -52,7 +54,7 @@ extension ProxyHeader {
         guard end + 1 < bytes.count else { return .incomplete }
         guard bytes[end + 1] == UInt8(ascii: "\n") else { return .malformed }
         let byteCount = end + 2
-        let line = String(decoding: (0..<end).map { bytes[$0] }, as: UTF8.self)
+        let line = String(decoding: bytes.extracting(0..<end))
         let words = line.split(separator: " ", omittingEmptySubsequences: false)
         // The rest of such a line means nothing.
         if words[1] == "UNKNOWN" { return .complete(ProxyHeader(byteCount: byteCount, source: nil)) }

@@ -30,7 +30,7 @@ final class AdminFilter: RequestFilter {
             return .respond(AdminFilter.text(405, "method not allowed\n", extra: "Allow: GET, HEAD\r\n"))
         }
         let bytes = exchange.headBytes
-        let path = String(decoding: exchange.head.path.range.map { bytes[$0] }, as: UTF8.self)
+        let path = String(decoding: bytes.extracting(exchange.head.path.range))
         switch path {
         case "/healthz": return .respond(AdminFilter.text(200, "alive\n"))
         case "/readyz":

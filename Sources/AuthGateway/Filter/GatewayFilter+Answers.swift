@@ -69,7 +69,6 @@ extension GatewayFilter {
         let state = exchange.gatewayState
         if state.snapshot == nil, let current { state.reset(current) }
         if exchange.clientAddress == .unspecified { exchange.clientAddress = exchange.peer }
-        if exchange.requestNumber.high == 0 { exchange.requestNumber = requestIDs.next() }
         if error.side == .downstream, error.step == "request.head" {
             counters.refused.add()
             state.decision = "refuse"
@@ -110,7 +109,7 @@ extension GatewayFilter {
     private func context(_ exchange: Exchange, _ state: ExchangeState) -> AnswerContext {
         let method = exchange.head.method
         var context = AnswerContext(
-            requestID: requestIDText(exchange), isNavigation: state.isNavigation,
+            requestID: requestID(exchange).description, isNavigation: state.isNavigation,
             isRepeatable: method == .get || method == .head)
         guard let snapshot = state.snapshot?.shared, state.route?.accepts(.session) == true else { return context }
         let session = snapshot.configuration.authentication.session
@@ -123,17 +122,11 @@ extension GatewayFilter {
 
     /// This request's origin, where its host is one that the routes name (R31).
     private func origin(_ exchange: Exchange, _ state: ExchangeState, _ snapshot: GatewaySnapshot) -> String? {
-        let host = state.host.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
+        let host = state.host.withBytes { String(decoding: $0) }
         guard snapshot.knownHosts.contain(host) else { return nil }
         let scheme = state.isSecure ? "https" : "http"
         let isDefault = state.port == (state.isSecure ? 443 : 80)
         return "\(scheme)://\(host)\(isDefault ? "" : ":\(state.port)")"
-    }
-
-    func requestIDText(_ exchange: Exchange) -> String {
-        var buffer = ByteBuffer(capacity: 32)
-        appendRequestID(exchange, to: &buffer)
-        return buffer.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
     }
 
     // MARK: Paths of our own
@@ -143,7 +136,7 @@ extension GatewayFilter {
         let pathCount = state.pathCount
         let path = exchange.target.withBytes { target -> String? in
             guard target.starts(with: "/.gateway") else { return nil }
-            return String(decoding: (0..<pathCount).map { target[$0] }, as: UTF8.self)
+            return String(decoding: target.extracting(0..<pathCount))
         }
         guard let text = path, text == "/.gateway" || text.hasPrefix("/.gateway/"),
             let snapshot = state.snapshot?.shared
@@ -192,13 +185,11 @@ extension GatewayFilter {
 
     /// 308 to the same target over HTTPS, for hosts that the routes name.
     func redirectToHTTPS(_ exchange: Exchange, _ state: ExchangeState, port: UInt16) -> LocalResponse {
-        let host = state.host.withBytes { bytes in String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self) }
+        let host = state.host.withBytes { String(decoding: $0) }
         guard let snapshot = state.snapshot?.shared, snapshot.knownHosts.contain(host) else {
             return refuse(exchange, state, status: 404, reason: "unknown_host")
         }
-        let target = exchange.target.withBytes { bytes in
-            String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self)
-        }
+        let target = exchange.target.withBytes { String(decoding: $0) }
         state.reason = "redirect_to_https"
         appendRequestIDField(exchange)
         appendSecurityFields(exchange, state)

@@ -119,13 +119,14 @@ extension GatewayFilter {
             exchange.head.fields[index].isDropped = true
         }
         exchange.upstreamFields.append("X-Request-Id: " as StaticString)
-        appendRequestID(exchange, to: &exchange.upstreamFields)
+        let requestID = requestID(exchange)
+        requestID.append(to: &exchange.upstreamFields)
         exchange.upstreamFields.append("\r\n" as StaticString)
-        writeTrace(exchange, bytes)
+        writeTrace(exchange, requestID, bytes)
     }
 
     /// A sound `traceparent` goes on with a new parent (W3C Trace Context); else a trace begins here.
-    private func writeTrace(_ exchange: Exchange, _ bytes: Span<UInt8>) {
+    private func writeTrace(_ exchange: Exchange, _ requestID: RequestIdentifier, _ bytes: Span<UInt8>) {
         var identifier: Range<Int>?
         if let index = exchange.head.firstIndex(of: .traceparent) {
             let value = exchange.head.fields[index].value.range
@@ -140,20 +141,11 @@ extension GatewayFilter {
         if let identifier {
             exchange.upstreamFields.append(bytes, identifier)
         } else {
-            appendRequestID(exchange, to: &exchange.upstreamFields)
+            requestID.append(to: &exchange.upstreamFields)
         }
         exchange.upstreamFields.append(UInt8(ascii: "-"))
-        GatewayFilter.appendHex(exchange.requestNumber.low | 1, to: &exchange.upstreamFields)
+        requestID.appendLastHalf(to: &exchange.upstreamFields)
         exchange.upstreamFields.append("-01\r\n" as StaticString)
-    }
-
-    func appendRequestID(_ exchange: Exchange, to buffer: inout ByteBuffer) {
-        GatewayFilter.appendHex(exchange.requestNumber.high, to: &buffer)
-        GatewayFilter.appendHex(exchange.requestNumber.low, to: &buffer)
-    }
-
-    static func appendHex(_ word: UInt64, to buffer: inout ByteBuffer) {
-        buffer.append(hexDigits: word)
     }
 
     /// Version 00: two, 32, 16 and two lower-case hexadecimal digits with `-` between; neither identifier all zero.
@@ -210,7 +202,7 @@ extension GatewayFilter {
 
     func appendRequestIDField(_ exchange: Exchange) {
         exchange.responseFields.append("X-Request-Id: " as StaticString)
-        appendRequestID(exchange, to: &exchange.responseFields)
+        requestID(exchange).append(to: &exchange.responseFields)
         exchange.responseFields.append("\r\n" as StaticString)
     }
 

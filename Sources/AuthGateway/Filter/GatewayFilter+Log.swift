@@ -15,10 +15,9 @@ extension GatewayFilter {
     }
 
     private func write(_ exchange: Exchange, _ state: ExchangeState, _ report: ExchangeReport) {
-        if exchange.requestNumber.high == 0 { exchange.requestNumber = requestIDs.next() }
         line.begin()
         line.field("time", epochMilliseconds: currentEpochMilliseconds())
-        line.field("request_id", hexadecimal: exchange.requestNumber)
+        line.field("request_id", requestID(exchange))
         line.field(
             "client_ip", address: exchange.clientAddress == .unspecified ? exchange.peer : exchange.clientAddress)
         state.method.withBytes { line.field("method", $0) }

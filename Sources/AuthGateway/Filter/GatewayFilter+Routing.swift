@@ -225,7 +225,7 @@ extension GatewayFilter {
     }
 
     func text(_ bytes: Span<UInt8>, _ range: ByteRange) -> String {
-        String(decoding: range.range.map { bytes[$0] }, as: UTF8.self)
+        String(decoding: bytes.extracting(range.range))
     }
 }
 

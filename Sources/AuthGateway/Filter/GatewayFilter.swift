@@ -28,7 +28,7 @@ final class GatewayFilter: RequestFilter {
     private(set) lazy var flushAtEndOfTurn: () -> Void = { [unowned self] in flushLog() }
     /// The value of a limit's field, while it is written.
     var limitItem: [UInt8] = []
-    var requestIDs = RequestIDs()
+    var requestIDs = RequestIdentifiers()
     var openExchangeWatch: Ticker?
 
     init(services: GatewayServices, loop: EventLoop) {
@@ -54,7 +54,6 @@ final class GatewayFilter: RequestFilter {
         let state = exchange.gatewayState
         state.reset(current)
         exchange.clientAddress = exchange.peer
-        exchange.requestNumber = requestIDs.next()
         let snapshot = current.shared
         if let refusal = begin(exchange, state, snapshot) ?? shed(exchange, state) ?? route(exchange, state, snapshot) {
             return .respond(refusal)
@@ -98,6 +97,14 @@ final class GatewayFilter: RequestFilter {
         }
     }
 
+    /// What the exchange is called; named when first asked for.
+    func requestID(_ exchange: Exchange) -> RequestIdentifier {
+        if let identifier = exchange.requestID { return identifier }
+        let identifier = requestIDs.next()
+        exchange.requestID = identifier
+        return identifier
+    }
+
     /// Goes on with an exchange whose answer has come; ignored when it has ended meanwhile.
     func resume(_ exchange: Exchange, generation: UInt64) {
         guard exchange.generation == generation else { return }
@@ -110,17 +117,5 @@ extension Exchange {
     var gatewayState: ExchangeState {
         guard let state = state as? ExchangeState else { preconditionFailure("another filter's exchange") }
         return state
-    }
-}
-
-/// Request identifiers: 128 random bits for the process and a counter, as 32 hexadecimal digits.
-struct RequestIDs {
-    private let high: UInt64 = .random(in: .min ... .max)
-    private var low: UInt64 = .random(in: .min ... .max)
-
-    /// Identifiers are unique and not secret.
-    mutating func next() -> (high: UInt64, low: UInt64) {
-        low &+= 0x9E37_79B9_7F4A_7C15
-        return (high, low)
     }
 }

@@ -47,11 +47,10 @@ struct AccessLogLine: ~Copyable {
     }
 
     /// 32 hexadecimal digits.
-    mutating func field(_ name: StaticString, hexadecimal words: (high: UInt64, low: UInt64)) {
+    mutating func field(_ name: StaticString, _ identifier: RequestIdentifier) {
         key(name)
         buffer.append(UInt8(ascii: "\""))
-        GatewayFilter.appendHex(words.high, to: &buffer)
-        GatewayFilter.appendHex(words.low, to: &buffer)
+        identifier.append(to: &buffer)
         buffer.append(UInt8(ascii: "\""))
     }
 
