@@ -23,7 +23,7 @@ internal import Glibc
     private var turnEndActions: [Action] = []
     private var runningActions: [Action] = []
     private var unfinished: [Registration] = []
-    private var calledAgain: [Registration] = []
+    private var dueRegistrations: [Registration] = []
     private var turn: UInt64 = 0
     private var isStopping = false
     private let events: UnsafeMutableBufferPointer<epoll_event>
@@ -147,9 +147,10 @@ internal import Glibc
 
     /// Calls the handler again in the next turn, as if its descriptor had become ready: for one that stopped before
     /// its descriptor would block, so that others have their turn. However often it is said, and whatever becomes of
-    /// the descriptor meanwhile, the handler is called once in that turn.
+    /// the descriptor meanwhile, the handler is called once in that turn. A call that is still to come in this turn is
+    /// the one that is asked for: put off each time, it would never come.
     public func callAgain(_ registration: Registration) {
-        guard isLive(registration), slots[Int(registration.index)].turnDue <= turn else { return }
+        guard isLive(registration), slots[Int(registration.index)].turnDue == 0 else { return }
         slots[Int(registration.index)].turnDue = turn + 1
         unfinished.append(registration)
     }
@@ -175,10 +176,10 @@ internal import Glibc
         now = .current()
         turn += 1
         // Two arrays take turns, here as with the actions, so that neither is copied while handlers add to the other.
-        if !unfinished.isEmpty { swap(&unfinished, &calledAgain) }
-        hasCompany = count + calledAgain.count > 1
+        if !unfinished.isEmpty { swap(&unfinished, &dueRegistrations) }
+        hasCompany = count + dueRegistrations.count > 1
         dispatch(count)
-        if !calledAgain.isEmpty { callUnfinished() }
+        if !dueRegistrations.isEmpty { callDue() }
         // The kernel had more than there was room for: let it join, before anything is sent by what may have changed.
         if count == EventLoop.eventsAtOnce { dispatch(awaitEvents(0)) }
         fireDeadlines()
@@ -189,12 +190,12 @@ internal import Glibc
         }
     }
 
-    private func callUnfinished() {
-        for registration in calledAgain where isDue(registration) {
+    private func callDue() {
+        for registration in dueRegistrations where isDue(registration) {
             handler(of: registration)?.ready([.readable, .writable])
             handlersRun += 1
         }
-        calledAgain.removeAll(keepingCapacity: true)
+        dueRegistrations.removeAll(keepingCapacity: dueRegistrations.count <= 4096)
     }
 
     private func awaitEvents(_ timeout: CInt) -> Int {

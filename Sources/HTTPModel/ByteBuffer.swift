@@ -4,12 +4,12 @@ internal import Glibc
 ///
 /// `bytes` is what was appended and not yet consumed. Growth doubles; nothing shrinks before `release`.
 ///
-/// Heads are written by some forty small appends. Those of literals are `@inlinable`, so that other modules' literals
-/// become stores at their place: 16,600 instead of 17,450 instructions for a request.
+/// Heads are written by some forty small appends. Those of literals, bytes and digits are `@inlinable`: they become
+/// stores at their place in other modules too, which saves a plain exchange (S12) 850 instructions.
 @safe public struct ByteBuffer: ~Copyable {
     // Owned: allocated here, freed in deinit or handed over whole; nil exactly when capacity is 0.
-    @usableFromInline var base: UnsafeMutableRawPointer?
-    @usableFromInline var capacity: Int
+    @usableFromInline private(set) var base: UnsafeMutableRawPointer?
+    @usableFromInline private(set) var capacity: Int
     private var start = 0
     @usableFromInline var end = 0
 
@@ -240,8 +240,8 @@ internal import Glibc
     @inlinable @inline(__always) public mutating func append(_ digits: HexDigits) {
         reserve(16)
         // Within the 16 reserved bytes.
-        unsafe base?.storeBytes(of: digits.low, toByteOffset: end, as: UInt64.self)
-        unsafe base?.storeBytes(of: digits.high, toByteOffset: end + 8, as: UInt64.self)
+        unsafe base?.storeBytes(of: digits.first, toByteOffset: end, as: UInt64.self)
+        unsafe base?.storeBytes(of: digits.last, toByteOffset: end + 8, as: UInt64.self)
         end += 16
     }
 

@@ -10,7 +10,7 @@ public struct Request: Sendable {
     public var remoteAddress: String
     /// Whether the client used TLS.
     public var isSecure: Bool
-    /// The exchange's request identifier.
+    /// The exchange's request identifier; empty if the filter gave it none.
     public var requestID: String
 
     /// Memberwise.

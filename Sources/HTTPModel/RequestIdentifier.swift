@@ -50,13 +50,13 @@ public struct RequestIdentifiers: Sendable {
 /// A number as 16 lower-case hexadecimal digits.
 public struct HexDigits: Sendable {
     // As they lie in memory.
-    @usableFromInline let low: UInt64
-    @usableFromInline let high: UInt64
+    @usableFromInline let first: UInt64
+    @usableFromInline let last: UInt64
 
     /// The digits of `number`, zeros in front.
     public init(_ number: UInt64) {
-        low = HexDigits.eight(of: number >> 32).bigEndian
-        high = HexDigits.eight(of: number & 0xFFFF_FFFF).bigEndian
+        first = HexDigits.eight(of: number >> 32).bigEndian
+        last = HexDigits.eight(of: number & 0xFFFF_FFFF).bigEndian
     }
 
     /// The eight digits of a 32-bit number, the first in the highest byte: all nibbles at once.

@@ -63,7 +63,53 @@ private final class Restless: EventHandler {
     func deadlinePassed() {}
 }
 
+/// Does what it is told each time it is called, and counts.
+private final class Scripted: EventHandler {
+    var calls = 0
+    var script: (Scripted) -> Void = { _ in }
+
+    func ready(_ readiness: Readiness) {
+        calls += 1
+        script(self)
+    }
+
+    func deadlinePassed() {}
+}
+
 @Suite struct EventLoopTests {
+    @Test func `of those due in one turn each is called once, but for one that another ends`() throws {
+        let loop = try EventLoop()
+        let handlers = (0..<4).map { _ in Scripted() }
+        let registrations = handlers.map { loop.register(handler: $0) }
+        handlers[0].script = { first in
+            loop.end(registrations[1])
+            // In the first and the third turn they are due already; in the second they are asked for the third.
+            for registration in registrations { loop.callAgain(registration) }
+            if first.calls == 3 { loop.stop() }
+        }
+        for registration in registrations { loop.callAgain(registration) }
+        loop.run()
+        #expect(handlers.map(\.calls) == [3, 0, 2, 2])
+    }
+
+    @Test func `a call that is asked for again and again comes`() throws {
+        let loop = try EventLoop()
+        let restless = Scripted()
+        let patient = Scripted()
+        let first = loop.register(handler: restless)
+        let second = loop.register(handler: patient)
+        restless.script = { restless in
+            loop.callAgain(first)
+            loop.callAgain(second)
+            if restless.calls == 10 { loop.stop() }
+        }
+        loop.callAgain(first)
+        loop.callAgain(second)
+        loop.run()
+        // In every second turn: asked for while it was due, it came in that turn.
+        #expect(patient.calls == 5)
+    }
+
     @Test func `tells a handler that its descriptor is readable`() throws {
         let loop = try EventLoop()
         var ends: [CInt] = [0, 0]

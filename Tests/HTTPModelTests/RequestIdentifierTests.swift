@@ -25,11 +25,10 @@ struct RequestIdentifierTests {
         #expect(others.next().description.prefix(16) != texts[0].prefix(16))
     }
 
-    @Test func `neither half is ever zero`() {
+    @Test func `the second half is never zero`() {
         var identifiers = RequestIdentifiers(after: 0 &- RequestIdentifiers.step)
         let identifier = identifiers.next()
         #expect(text { identifier.appendLastHalf(to: &$0) } == String(RequestIdentifiers.step, radix: 16))
-        #expect(identifier.description.prefix(16).contains { $0 != "0" })
         #expect(identifiers.next().description != identifier.description)
     }
 

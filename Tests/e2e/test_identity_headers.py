@@ -408,3 +408,10 @@ def test_the_request_id_is_new_and_reaches_both_sides(gateway: Gateway, raw_upst
     assert None not in seen and len(seen) == 5
     assert {request.get("X-Request-Id") for request in raw_upstream.wait_for_requests(5)} == seen
     assert all(request.get("traceparent") for request in raw_upstream.requests)
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/api/auth/verify", "/api/auth/no-such-path"])
+def test_an_answer_of_the_identity_service_bears_its_request_id(gateway: Gateway, path: str):
+    answers = [gateway.get("iam", path) for _ in range(2)]
+    identifiers = {answer.headers["X-Request-Id"] for answer in answers}
+    assert len(identifiers) == 2 and all(re.fullmatch("[0-9a-f]{32}", identifier) for identifier in identifiers)

@@ -28,6 +28,7 @@ extension GatewayFilter {
         switch route.target {
         case .upstream(let index): return .forward(snapshot.pools[index])
         case .identity:
+            appendRequestIDField(exchange)
             appendSecurityFields(exchange, state)
             return .handle(snapshot.shared.identity)
         }
