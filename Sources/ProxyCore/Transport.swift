@@ -9,7 +9,7 @@ internal import HTTPModel
 /// fails for want of room: what the socket does not take waits in `output`, and the caller stops feeding it.
 struct Transport: ~Copyable {
     private var descriptor: Descriptor
-    private var tls: TLSSession?
+    private(set) var tls: TLSSession?
     private var output = ByteBuffer()
     /// Bytes that wait for the end of the turn; they come before all that is written later.
     private var gathered = ByteBuffer()

@@ -166,6 +166,48 @@ struct TLSTests {
         return isResumed && version == TLS1_2_VERSION ? [client.session12].compactMap { $0 } : client.tickets
     }
 
+    /// What a session holds of its handshake: the types of the key pair made for it and of the client's key, where there
+    /// are such keys, and the name that was asked for.
+    private static func remains(of connection: DownstreamConnection) -> (keys: [CInt], name: String?)? {
+        switch connection.transport.tls {
+        case .none: return nil
+        case .some(let tls):
+            var types: [CInt] = []
+            for which in [SSL_CTRL_GET_TMP_KEY, SSL_CTRL_GET_PEER_TMP_KEY] {
+                var key: OpaquePointer?
+                guard unsafe SSL_ctrl(tls.session, which, 0, &key) == 1 else { continue }
+                types.append(unsafe EVP_PKEY_get_base_id(key))
+                unsafe EVP_PKEY_free(key)
+            }
+            let name = unsafe SSL_get_servername(tls.session, TLSEXT_NAMETYPE_host_name)
+            return (types, unsafe name.map { unsafe String(cString: $0) })
+        }
+    }
+
+    @Test(arguments: [(TLS1_3_VERSION, false), (TLS1_3_VERSION, true), (TLS1_2_VERSION, false), (TLS1_2_VERSION, true)])
+    func `nothing of a handshake's own keys is left when it is over`(version: CInt, isResumed: Bool) throws {
+        try withTLS { gateway in
+            var ticket: TLSTicket?
+            if isResumed {
+                ticket = try tickets(
+                    of: gateway, version: version, resuming: nil, isResumed: false, serverName: "a.wild.test"
+                ).first
+            }
+            let client = try TLSClient(
+                gateway, .init(serverName: "a.wild.test", version: version, resuming: ticket))
+            #expect(isServed(client))
+            let remains = gateway.onWorker { worker, _ in
+                worker.connections.values.compactMap { ($0 as? DownstreamConnection).flatMap(Self.remains) }
+            }
+            #expect(remains?.isEmpty == false)
+            for remains in remains ?? [] {
+                #expect(remains.keys == (version == TLS1_3_VERSION ? [EVP_PKEY_NONE, EVP_PKEY_NONE] : []))
+                // Resumed as TLS 1.2 has it, the name is the session's, which a ticket needs.
+                if version == TLS1_3_VERSION || !isResumed { #expect(remains.name == nil) }
+            }
+        }
+    }
+
     @Test func `each TLS 1.3 handshake brings one ticket, a resumed one too`() throws {
         try withTLS { gateway in
             var ticket: TLSTicket?
