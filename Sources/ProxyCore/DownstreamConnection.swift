@@ -9,19 +9,10 @@ internal import Telemetry
 /// Reading and sending are in `DownstreamConnection+Request` and `+Response`, upgraded connections in `+Tunnel`.
 final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection {
     let peer: IPAddress
+    // Small ones side by side: each gap would be there for every idle connection.
     let peerPort: UInt16
     let isSecure: Bool
-    private(set) var handshake: HandshakeFacts?
-    let listener: ListenerSocket
-    let worker: Worker
-    let loop: EventLoop
     var state = DownstreamState.handshaking
-    var input = ByteBuffer()
-    var exchange: Exchange?
-    var headByteCount = 0
-    var requestBody = BodyReader()
-    var responseFraming: ResponseFraming?
-    var transport: Transport
     var keepsAlive = true
     /// The client has said that the request under way is its last.
     var clientEnds = false
@@ -31,19 +22,29 @@ final class DownstreamConnection: DownstreamSide, EventHandler, ServedConnection
     var canRead = false
     /// The end of input is behind the bytes that wait: no event will announce it again.
     var endWaits = false
+    var lingersForInput = false
+    /// The client does not take bytes any more; noticed while the upstream was being read.
+    var sendFailed = false
+    private var isAdvancing = false
+    private(set) var registration = Registration.none
+    private(set) var handshake: HandshakeFacts?
+    let listener: ListenerSocket
+    let worker: Worker
+    let loop: EventLoop
+    var input = ByteBuffer()
+    var exchange: Exchange?
+    var headByteCount = 0
+    var requestBody = BodyReader()
+    var responseFraming: ResponseFraming?
+    var transport: Transport
     var lingeredBytes = 0
     /// When lingering is over, whatever still comes; in nanoseconds.
     var lingerEnds: UInt64 = 0
     var bodyBytesSinceDeadline = 0
-    var lingersForInput = false
-    /// The client does not take bytes any more; noticed while the upstream was being read.
-    var sendFailed = false
-    private(set) var registration = Registration.none
     /// Among the connections of its address, until it is closed.
     private var place: ConnectionPlace?
     /// Among the handshakes of its listener, while it is one.
     private var handshakePlace: HandshakeQueue<DownstreamConnection>.Place?
-    private var isAdvancing = false
 
     init?(_ accepted: consuming AcceptedConnection, listener: ListenerSocket, worker: Worker) {
         peer = accepted.peer

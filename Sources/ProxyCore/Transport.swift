@@ -9,16 +9,16 @@ internal import HTTPModel
 /// fails for want of room: what the socket does not take waits in `output`, and the caller stops feeding it.
 struct Transport: ~Copyable {
     private var descriptor: Descriptor
-    private(set) var tls: TLSSession?
-    private var output = ByteBuffer()
-    /// Bytes that wait for the end of the turn; they come before all that is written later.
-    private var gathered = ByteBuffer()
-    private let wire: TLSWire
     /// The last read left nothing in the socket.
     private(set) var isDrained = false
     private(set) var expectsMuch = false
     /// Our direction ends behind what waits.
     private var isEnding = false
+    private(set) var tls: TLSSession?
+    private var output = ByteBuffer()
+    /// Bytes that wait for the end of the turn; they come before all that is written later.
+    private var gathered = ByteBuffer()
+    private let wire: TLSWire
     /// Bytes the socket took, for the log and for deadlines of progress.
     private(set) var bytesSent: UInt64 = 0
 
